@@ -1,1 +1,33 @@
-//! map
+//! A drill seeds a source, snapshots it, stops it, restores it into clean instances and leaves evidence; checks judge; the report prints.
+//!
+//! The modules, in the order in which data flows:
+
+/// What is drilled: environments, release truth, schemas. Pure functions; no HTTP, no processes, no clock.
+pub mod deployment;
+
+/// The vocabulary of a run: verdicts, ids, findings, the evidence record.
+pub mod evidence;
+
+/// Starts, watches, stops and kills services; waits for named conditions. Knows no table and no endpoint.
+pub mod runtime;
+
+/// Typed HTTP clients of the directory and the bus. No retries, no judgement.
+pub mod client;
+
+/// Writes known data through the clients and keeps the ledger of every attempted write.
+pub mod seed;
+
+/// Takes a consistent file set from a stopped source and describes it with a manifest.
+pub mod snapshot;
+
+/// Puts a snapshot in a clean instance's place.
+pub mod restore;
+
+/// One question a file: `observe` looks, `judge` compares.
+pub mod checks;
+
+/// The procedures an operator rehearses.
+pub mod drills;
+
+/// Evidence in, text out.
+pub mod report;

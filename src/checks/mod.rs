@@ -1,0 +1,7 @@
+//! One question a file: `ID`, `observe` (looks, may fail), `judge` (pure).
+//!
+//! A check never knows a fault and never calls another check. What is expected comes from up to three independent
+//! places: the ledger, the baseline (what the source answered) and the snapshot's rows; all that exist are used.
+
+/// Comparing named objects field by field, with the three origins of an expectation.
+pub mod expectation;

@@ -1,0 +1,54 @@
+//! What is drilled: a directory, a message bus and their surfaces, as an environment file describes them.
+//!
+//! Pure functions on text, rows and maps; never HTTP, a process or a clock.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One of the two services of a deployment that keep data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// The directory: agents, requests, workspaces, intents.
+    Directory,
+    /// The message bus.
+    Bus,
+}
+
+impl Service {
+    /// Both services, in the order in which reports list them.
+    pub const ALL: [Service; 2] = [Service::Directory, Service::Bus];
+
+    /// Name of the database file as the operators' guide has it.
+    #[must_use]
+    pub fn database_file(self) -> &'static str {
+        match self {
+            Service::Directory => "beam-directory.db",
+            Service::Bus => "beam-bus.sqlite",
+        }
+    }
+
+    /// The word used in evidence, options and environment files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Directory => "directory",
+            Service::Bus => "bus",
+        }
+    }
+
+    /// A table that only this service's database has; a plain backup is recognised by it.
+    #[must_use]
+    pub fn marker_table(self) -> &'static str {
+        match self {
+            Service::Directory => "intent_log",
+            Service::Bus => "beam_messages",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,234 @@
+//! A consolidated database file, opened read-only as untrusted input.
+//!
+//! Owns the one way in which this project opens a snapshot or a scratch copy for reading. Never opens a source,
+//! never a raw set in place (opening a file that has a `-wal` beside it would change the set).
+
+use crate::deployment::Service;
+use rusqlite::config::DbConfig;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Why a database could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The file cannot be opened or is not a database.
+    #[error("cannot open {path} as a SQLite database; check that it is a consolidated database file")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// A query failed: a page is damaged, a table or column is missing.
+    #[error("cannot read {what} of {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The table or the statement.
+        what: String,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+}
+
+/// One value with its storage class. `1`, `1.0`, `'1'`, NULL and a blob are five different cells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    /// NULL.
+    Null,
+    /// An integer.
+    Integer(i64),
+    /// A floating-point number.
+    Real(f64),
+    /// Text as stored; may hold NUL or bytes that are not UTF-8.
+    Text(Vec<u8>),
+    /// A blob.
+    Blob(Vec<u8>),
+}
+
+impl Cell {
+    /// The text, if the cell holds valid UTF-8 text.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Cell::Text(bytes) => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        }
+    }
+
+    /// The integer, if the cell holds one.
+    #[must_use]
+    pub fn integer(&self) -> Option<i64> {
+        match self {
+            Cell::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The cell as an HTTP answer would carry it; a blob or broken text becomes a marked hexadecimal string.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        match self {
+            Cell::Null => Value::Null,
+            Cell::Integer(number) => Value::from(*number),
+            Cell::Real(number) => Value::from(*number),
+            Cell::Text(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => Value::from(text),
+                Err(_) => Value::from(format!("<not utf-8: {}>", hex(bytes))),
+            },
+            Cell::Blob(bytes) => Value::from(format!("<blob: {}>", hex(bytes))),
+        }
+    }
+}
+
+impl From<ValueRef<'_>> for Cell {
+    fn from(value: ValueRef<'_>) -> Cell {
+        match value {
+            ValueRef::Null => Cell::Null,
+            ValueRef::Integer(number) => Cell::Integer(number),
+            ValueRef::Real(number) => Cell::Real(number),
+            ValueRef::Text(bytes) => Cell::Text(bytes.to_vec()),
+            ValueRef::Blob(bytes) => Cell::Blob(bytes.to_vec()),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// One row: column name → cell, in the order of the statement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row(pub Vec<(String, Cell)>);
+
+impl Row {
+    /// The cell of a column; NULL when the statement has no such column.
+    #[must_use]
+    pub fn cell(&self, column: &str) -> &Cell {
+        self.0
+            .iter()
+            .find(|(name, _)| name == column)
+            .map_or(&Cell::Null, |(_, cell)| cell)
+    }
+
+    /// The text of a column, if it is text.
+    #[must_use]
+    pub fn text(&self, column: &str) -> Option<&str> {
+        self.cell(column).text()
+    }
+
+    /// The integer of a column, if it is one.
+    #[must_use]
+    pub fn integer(&self, column: &str) -> Option<i64> {
+        self.cell(column).integer()
+    }
+}
+
+/// A consolidated database file, open for reading only.
+#[derive(Debug)]
+pub struct Database {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Database {
+    /// Opens a consolidated file read-only: defensive, untrusted schema, no foreign-key actions, no extension, flat memory.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Open`] when the file is missing or SQLite refuses it.
+    pub fn open(path: &Path) -> Result<Database, DatabaseError> {
+        let failed = |source| DatabaseError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        harden(&connection).map_err(failed)?;
+        // A first read, so that a file that is no database is refused here and not at the first query.
+        connection
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+            .map_err(failed)?;
+        Ok(Database {
+            path: path.to_owned(),
+            connection,
+        })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The connection, for this room's own passes.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// All rows of a SELECT with positional text parameters.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Read`] naming the statement.
+    pub fn rows(&self, sql: &str, parameters: &[&str]) -> Result<Vec<Row>, DatabaseError> {
+        let failed = |source| DatabaseError::Read {
+            path: self.path.clone(),
+            what: sql.to_owned(),
+            source,
+        };
+        let mut statement = self.connection.prepare(sql).map_err(failed)?;
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+        let mut rows = statement
+            .query(rusqlite::params_from_iter(parameters))
+            .map_err(failed)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(failed)? {
+            let mut cells = Vec::with_capacity(columns.len());
+            for (at, name) in columns.iter().enumerate() {
+                cells.push((name.clone(), Cell::from(row.get_ref(at).map_err(failed)?)));
+            }
+            found.push(Row(cells));
+        }
+        Ok(found)
+    }
+}
+
+/// The settings for reading a file that anybody may have prepared.
+pub(crate) fn harden(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection
+        .execute_batch("PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA cache_size=-8000; PRAGMA cell_size_check=ON;")
+}
+
+/// The two databases of a snapshot, open for reading.
+#[derive(Debug)]
+pub struct Databases {
+    /// The directory's.
+    pub directory: Database,
+    /// The bus's.
+    pub bus: Database,
+}
+
+impl Databases {
+    /// Opens both consolidated files of a folder by their usual names.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub fn open(folder: &Path) -> Result<Databases, DatabaseError> {
+        Ok(Databases {
+            directory: Database::open(&folder.join(Service::Directory.database_file()))?,
+            bus: Database::open(&folder.join(Service::Bus.database_file()))?,
+        })
+    }
+
+    /// The database of a service.
+    #[must_use]
+    pub fn of(&self, service: Service) -> &Database {
+        match service {
+            Service::Directory => &self.directory,
+            Service::Bus => &self.bus,
+        }
+    }
+}
