@@ -2,6 +2,11 @@
 //!
 //! Pure functions on text, rows and maps; never HTTP, a process or a clock.
 
+/// An environment file, parsed and validated.
+pub mod environment;
+/// What a service states of its own release.
+pub mod release;
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

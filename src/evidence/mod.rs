@@ -4,10 +4,19 @@
 
 mod finding;
 mod ids;
+mod record;
+mod redaction;
 mod shown;
+mod store;
 mod verdict;
 
 pub use finding::{CheckRecord, Finding, Judgement};
 pub use ids::{CheckId, FaultId};
+pub use record::{
+    Component, Detection, Evidence, Harness, NotAsked, Objectives, Polarity, Run, SchemaPrints, SnapshotRecord, Step,
+    StepOutcome, StoredFile, TableRecord,
+};
+pub use redaction::Secrets;
 pub use shown::{private, short};
+pub use store::{StoreError, write_atomically};
 pub use verdict::Verdict;

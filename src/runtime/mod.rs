@@ -1,1 +1,13 @@
-//! runtime
+//! Starts, watches, stops and kills services.
+//!
+//! Knows no table and no endpoint: what "ready" means is handed in as a probe. Never sends a signal to a process that
+//! it did not start itself.
+
+/// Services as child processes.
+pub mod process;
+
+/// Free ports, and whose a listening port is.
+pub mod ports;
+
+/// Waiting for a named condition.
+pub mod ready;

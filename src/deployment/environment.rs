@@ -1,0 +1,435 @@
+//! An environment file: everything the harness knows of a deployment.
+//!
+//! Parses and validates; looks up nothing. Without a file, [`Environment::reference`] stands for the reference services.
+
+use crate::deployment::Service;
+use crate::deployment::release::Release;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Why an environment file cannot be used. Always a usage error.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentError {
+    /// The text is not an environment.
+    #[error("{path} is not a valid environment file: {message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and cause, as the parser says it.
+        message: String,
+    },
+    /// A value contradicts another or cannot work.
+    #[error("{path}: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What, and what to do.
+        message: String,
+    },
+}
+
+/// How the instances of a service are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeKind {
+    /// As a child process of the harness.
+    #[default]
+    Process,
+    /// As a container.
+    Container,
+    /// It runs already; stopped and started by its own commands.
+    Attached,
+}
+
+impl RuntimeKind {
+    /// The word in files and evidence.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            RuntimeKind::Process => "process",
+            RuntimeKind::Container => "container",
+            RuntimeKind::Attached => "attached",
+        }
+    }
+}
+
+/// One environment, as its file describes it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// `staging`, `demo`, `production`, or any name.
+    pub name: String,
+    /// Longest time a whole drill may take, in milliseconds.
+    #[serde(default = "default_time_limit")]
+    pub time_limit_ms: u64,
+    /// Budget of the RTO, in milliseconds.
+    pub rto_limit_ms: Option<u64>,
+    /// Budget of the RPO, in lost acknowledged writes.
+    #[serde(default)]
+    pub rpo_limit_writes: u64,
+    /// Longest outage of an attached source, in milliseconds.
+    pub max_outage_ms: Option<u64>,
+    /// Whether this is the production environment.
+    #[serde(default)]
+    pub production: bool,
+    /// The directory.
+    #[serde(default)]
+    pub directory: ServiceSettings,
+    /// The message bus.
+    #[serde(default)]
+    pub bus: ServiceSettings,
+    /// Where credentials come from.
+    #[serde(default)]
+    pub access: AccessSettings,
+    /// Built sites and the API origin they should use.
+    #[serde(default)]
+    pub surfaces: toml::Table,
+    /// The expected release.
+    #[serde(default)]
+    pub release: ReleaseSettings,
+    /// Configuration files and their keys.
+    #[serde(default)]
+    pub config: toml::Table,
+    /// The required Node runtime and how it is observed.
+    #[serde(default)]
+    pub node: toml::Table,
+    /// Where snapshots are stored and what they must hold.
+    #[serde(default)]
+    pub snapshots: SnapshotSettings,
+}
+
+fn default_time_limit() -> u64 {
+    120_000
+}
+
+/// How one service is run.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSettings {
+    /// Process, container or attached.
+    #[serde(default)]
+    pub runtime: RuntimeKind,
+    /// Process: the argv with placeholders. Empty means the reference service.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Process: the working directory.
+    pub cwd: Option<PathBuf>,
+    /// Process: variables with placeholders, added to (and winning over) the ones that Beam documents.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Process: a fixed port instead of a free one.
+    pub port: Option<u16>,
+    /// Container: the image.
+    pub image: Option<String>,
+    /// Attached: base URL.
+    pub url: Option<String>,
+    /// Attached: the database file.
+    pub data: Option<PathBuf>,
+    /// Attached: argv that stops it.
+    #[serde(default)]
+    pub stop: Vec<String>,
+    /// Attached: argv that starts it.
+    #[serde(default)]
+    pub start: Vec<String>,
+    /// Attached: argv that copies the file set to `{to}`.
+    #[serde(default)]
+    pub fetch: Vec<String>,
+    /// How long it may take to become ready, in milliseconds (default 20 000).
+    pub ready_limit_ms: Option<u64>,
+    /// How long it may take to stop after SIGTERM, in milliseconds (default 15 000).
+    pub stop_limit_ms: Option<u64>,
+}
+
+/// Where credentials come from, for every runtime. Names of environment variables, never values.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessSettings {
+    /// The operator's e-mail for magic-link logins.
+    pub admin_email: Option<String>,
+    /// Variable that holds an admin session token.
+    pub admin_session_env: Option<String>,
+    /// Variable that holds the bus's API key.
+    pub bus_key_env: Option<String>,
+    /// Variable that holds the directory's `JWT_SECRET`.
+    pub jwt_secret_env: Option<String>,
+    /// The bus's identity file.
+    pub identity_file: Option<PathBuf>,
+}
+
+/// The expected release.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseSettings {
+    /// Expected version.
+    pub version: Option<String>,
+    /// Expected commit.
+    pub git_sha: Option<String>,
+    /// Expected deployment time.
+    pub deployed_at: Option<String>,
+    /// `git`, or a JSON file, that holds the three.
+    pub from: Option<String>,
+}
+
+impl ReleaseSettings {
+    /// The triple as far as the file states it.
+    #[must_use]
+    pub fn stated(&self) -> Release {
+        Release {
+            version: self.version.clone(),
+            git_sha: self.git_sha.clone(),
+            deployed_at: self.deployed_at.clone(),
+        }
+    }
+}
+
+/// Where snapshots are stored and what they must hold.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotSettings {
+    /// A folder or object-store address.
+    pub store: Option<String>,
+    /// How long snapshots are kept.
+    #[serde(default)]
+    pub retention: toml::Table,
+    /// Encryption recipient.
+    pub recipient: Option<String>,
+    /// Tables that may not be empty, beside `agents`, `intent_log` and `beam_messages`.
+    #[serde(default)]
+    pub required_tables: Vec<String>,
+}
+
+/// What may stand in argv and in variables.
+const PLACEHOLDERS: &[&str] = &[
+    "port",
+    "db",
+    "directory_url",
+    "bus_url",
+    "directory_identity",
+    "identity_file",
+    "release_version",
+    "release_sha",
+    "deployed_at",
+];
+
+/// What may stand in variables only: an argv can be read by every user of the machine.
+const SECRET_PLACEHOLDERS: &[&str] = &["jwt_secret", "bus_api_key"];
+
+impl Environment {
+    /// The environment that is drilled without a file: both reference services as processes.
+    #[must_use]
+    pub fn reference() -> Environment {
+        Environment {
+            name: "reference".to_owned(),
+            time_limit_ms: default_time_limit(),
+            rto_limit_ms: None,
+            rpo_limit_writes: 0,
+            max_outage_ms: None,
+            production: false,
+            directory: ServiceSettings::default(),
+            bus: ServiceSettings::default(),
+            access: AccessSettings::default(),
+            surfaces: toml::Table::new(),
+            release: ReleaseSettings::default(),
+            config: toml::Table::new(),
+            node: toml::Table::new(),
+            snapshots: SnapshotSettings::default(),
+        }
+    }
+
+    /// Parses and validates the text of a file; relative paths in it are taken from the file's folder.
+    ///
+    /// # Errors
+    /// [`EnvironmentError`] with file, line and what to do.
+    pub fn parse(text: &str, path: &Path) -> Result<Environment, EnvironmentError> {
+        let mut environment: Environment = toml::from_str(text).map_err(|error| EnvironmentError::Parse {
+            path: path.to_owned(),
+            message: error.to_string().trim_end().to_owned(),
+        })?;
+        let invalid = |message: String| EnvironmentError::Invalid {
+            path: path.to_owned(),
+            message,
+        };
+        if environment.name.is_empty()
+            || !environment
+                .name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        {
+            return Err(invalid(
+                "name may hold letters, digits, '-', '_' and '.' only".to_owned(),
+            ));
+        }
+        if environment.time_limit_ms == 0 {
+            return Err(invalid("time_limit_ms must be above zero".to_owned()));
+        }
+        for service in Service::ALL {
+            check_service(environment.service(service), service).map_err(invalid)?;
+        }
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for settings in [&mut environment.directory, &mut environment.bus] {
+            for relative in [&mut settings.cwd, &mut settings.data].into_iter().flatten() {
+                *relative = folder.join(&*relative);
+            }
+        }
+        if let Some(file) = &mut environment.access.identity_file {
+            *file = folder.join(&*file);
+        }
+        Ok(environment)
+    }
+
+    /// The settings of a service.
+    #[must_use]
+    pub fn service(&self, service: Service) -> &ServiceSettings {
+        match service {
+            Service::Directory => &self.directory,
+            Service::Bus => &self.bus,
+        }
+    }
+}
+
+fn check_service(settings: &ServiceSettings, service: Service) -> Result<(), String> {
+    if settings.runtime == RuntimeKind::Attached {
+        for (key, missing) in [
+            ("url", settings.url.is_none()),
+            ("stop", settings.stop.is_empty()),
+            ("start", settings.start.is_empty()),
+            ("data or fetch", settings.data.is_none() && settings.fetch.is_empty()),
+        ] {
+            if missing {
+                return Err(format!("[{service}] is attached but has no {key}; add it"));
+            }
+        }
+    }
+    for argument in &settings.command {
+        check_placeholders(argument, false).map_err(|what| format!("[{service}] command: {what}"))?;
+    }
+    for (key, value) in &settings.env {
+        check_placeholders(value, true).map_err(|what| format!("[{service}] env.{key}: {what}"))?;
+    }
+    Ok(())
+}
+
+fn check_placeholders(text: &str, secrets_allowed: bool) -> Result<(), String> {
+    for name in placeholders(text) {
+        if SECRET_PLACEHOLDERS.contains(&name) && !secrets_allowed {
+            return Err(format!(
+                "{{{name}}} is a secret and may stand in env only, as any user can read an argv"
+            ));
+        }
+        if !PLACEHOLDERS.contains(&name) && !SECRET_PLACEHOLDERS.contains(&name) {
+            return Err(format!(
+                "unknown placeholder {{{name}}}; known are {}",
+                PLACEHOLDERS.join(", ")
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Names in braces made of lower-case letters and `_`: `{port}`. Other braces are left as they are.
+fn placeholders(text: &str) -> impl Iterator<Item = &str> {
+    text.split('{').skip(1).filter_map(|rest| {
+        let (name, _) = rest.split_once('}')?;
+        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        is_name.then_some(name)
+    })
+}
+
+/// Fills placeholders in; a name without a value stays as it stands.
+#[must_use]
+pub fn fill_in(text: &str, values: &BTreeMap<&str, String>) -> String {
+    let mut filled = text.to_owned();
+    for (name, value) in values {
+        filled = filled.replace(&format!("{{{name}}}"), value);
+    }
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Environment, EnvironmentError> {
+        Environment::parse(text, Path::new("staging.toml"))
+    }
+
+    #[test]
+    fn a_name_is_enough() {
+        let environment = parse("name = \"staging\"").unwrap();
+        assert_eq!(
+            (environment.time_limit_ms, environment.directory.runtime),
+            (120_000, RuntimeKind::Process)
+        );
+    }
+
+    #[test]
+    fn every_section_of_the_design_is_known() {
+        let text = r#"
+            name = "production"
+            time_limit_ms = 1000
+            rto_limit_ms = 900
+            rpo_limit_writes = 0
+            max_outage_ms = 5000
+            [directory]
+            runtime = "process"
+            command = ["node", "index.js", "--port", "{port}"]
+            cwd = "/srv"
+            env = { DB_PATH = "{db}", JWT_SECRET = "{jwt_secret}" }
+            [bus]
+            runtime = "container"
+            image = "beam/bus"
+            [access]
+            admin_email = "ops@beam.local"
+            bus_key_env = "BUS_KEY"
+            [surfaces]
+            api_url = "https://api.example"
+            [release]
+            version = "1.6.0"
+            [config]
+            files = [".env"]
+            [node]
+            required = 20
+            [snapshots]
+            store = "backups"
+            required_tables = ["orgs"]
+        "#;
+        assert_eq!(parse(text).unwrap().release.stated().version.as_deref(), Some("1.6.0"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = parse("name = \"a\"\ncolour = 1").unwrap_err().to_string();
+        assert!(error.contains("colour") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_in_argv_is_refused() {
+        let error = parse("name = \"a\"\n[directory]\ncommand = [\"x\", \"{jwt_secret}\"]")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("env only"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_placeholder_is_refused() {
+        let error = parse("name = \"a\"\n[bus]\nenv = { A = \"{prot}\" }")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("{prot}"), "{error}");
+    }
+
+    #[test]
+    fn an_attached_service_needs_its_commands() {
+        let error = parse("name = \"a\"\n[bus]\nruntime = \"attached\"\nurl = \"http://x\"")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("stop"), "{error}");
+    }
+
+    #[test]
+    fn placeholders_are_filled_in_and_other_braces_stay() {
+        let values = BTreeMap::from([("port", "80".to_owned())]);
+        assert_eq!(fill_in("{port} {\"a\":1} {db}", &values), "80 {\"a\":1} {db}");
+    }
+}
