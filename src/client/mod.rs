@@ -1,1 +1,4 @@
-//! client
+//! Clients.
+
+/// One look at a health endpoint.
+pub mod probe;

@@ -1,0 +1,392 @@
+//! What every drill needs: clock, seed, folders, secrets, evidence, progress, the time limit. No step of any procedure.
+
+use crate::deployment::Service;
+use crate::deployment::environment::Environment;
+use crate::evidence::{
+    CheckId, CheckRecord, Component, Detection, Evidence, Harness, Judgement, NotAsked, Objectives, Polarity, Run,
+    Secrets, Step, StepOutcome, Verdict,
+};
+use std::fs;
+use std::future::Future;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What a caller asks for.
+#[derive(Debug, Clone)]
+pub struct DrillRequest {
+    /// `backup-restore`.
+    pub drill: String,
+    /// What is drilled.
+    pub environment: Environment,
+    /// A snapshot or plain backup to drill instead of a source of the harness's own.
+    pub from: Option<PathBuf>,
+    /// Private keys of agents, for nonces under `--from`: a bus identity file.
+    pub keys: Option<PathBuf>,
+    /// What the directory called itself when the backup was taken, for backups without a manifest.
+    pub directory_identity: Option<String>,
+    /// Every random choice derives from it.
+    pub seed: u64,
+    /// Keep the working files of the run.
+    pub keep: bool,
+    /// Folder under which the run makes its own.
+    pub runs: PathBuf,
+    /// The command line, unexpanded.
+    pub command: String,
+    /// The commit of the harness, where known.
+    pub harness_git_sha: Option<String>,
+    /// The binary of the reference services; needed where the environment gives no command.
+    pub reference_services: Option<PathBuf>,
+}
+
+/// Known before anything was started: exit 2. The text says what, where and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// A step could not be done: the drill ends here, evidence and report are still written.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {cause}")]
+pub struct Stop {
+    /// The step that failed.
+    pub step: String,
+    /// Why, with the chain of causes.
+    pub cause: String,
+}
+
+/// Told of every step as it begins and ends.
+pub trait Progress: Send + Sync {
+    /// A step begins.
+    fn begins(&self, name: &str);
+    /// A step ended.
+    fn ended(&self, step: &Step);
+}
+
+/// No progress lines.
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn begins(&self, _: &str) {}
+    fn ended(&self, _: &Step) {}
+}
+
+/// The folders of one run, all below `<runs>/<run id>`.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// Evidence, report, logs and the stored snapshot; stays.
+    pub run: PathBuf,
+    /// The stored snapshot; stays.
+    pub snapshot: PathBuf,
+    /// Redacted service logs; stay.
+    pub logs: PathBuf,
+    /// Everything else; removed at the end unless `--keep`.
+    pub work: PathBuf,
+}
+
+/// Clock, seed, folders, secrets, evidence of one run.
+pub struct DrillContext {
+    /// What was asked for.
+    pub request: DrillRequest,
+    /// Where files go.
+    pub folders: Folders,
+    /// Values that may not leave the harness.
+    pub secrets: Secrets,
+    /// What has been recorded so far.
+    pub evidence: Evidence,
+    /// From the first stop request on: what cannot be done is a fail, no longer inconclusive.
+    pub outage_began: Option<Instant>,
+    progress: Box<dyn Progress>,
+    began: Instant,
+    deadline: tokio::time::Instant,
+    owner: Option<fs::File>,
+}
+
+/// The wall clock, as every record of a run has it: RFC 3339 UTC with milliseconds.
+#[must_use]
+pub fn now() -> String {
+    timestamp(jiff::Timestamp::now())
+}
+
+/// A time as every record has it.
+#[must_use]
+pub fn timestamp(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// An error with its chain of causes in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}
+
+impl DrillContext {
+    /// Makes the run's folders and the empty evidence.
+    ///
+    /// # Errors
+    /// [`UsageError`] when the folders cannot be made.
+    pub fn new(request: DrillRequest, progress: Box<dyn Progress>) -> Result<DrillContext, UsageError> {
+        let id = uuid::Uuid::now_v7().to_string();
+        let run = request.runs.join(&id);
+        let folders = Folders {
+            snapshot: run.join("snapshot"),
+            logs: run.join("logs"),
+            work: run.join("work"),
+            run,
+        };
+        for folder in [&folders.logs, &folders.work] {
+            private_folder(folder).map_err(|error| {
+                UsageError(format!(
+                    "cannot make {}: {error}; choose another target folder",
+                    folder.display()
+                ))
+            })?;
+        }
+        let owner = own(&folders.run);
+        let limit = Duration::from_millis(request.environment.time_limit_ms);
+        let evidence = empty_evidence(&request, id);
+        Ok(DrillContext {
+            folders,
+            secrets: Secrets::default(),
+            evidence,
+            outage_began: None,
+            progress,
+            began: Instant::now(),
+            deadline: tokio::time::Instant::now() + limit,
+            owner,
+            request,
+        })
+    }
+
+    /// Does one step within the drill's time limit and records it with its time.
+    ///
+    /// # Errors
+    /// [`Stop`] when the step fails or the time limit passes.
+    pub async fn step<T, E>(
+        &mut self,
+        name: &str,
+        work: impl Future<Output = Result<(T, String), E>>,
+    ) -> Result<T, Stop>
+    where
+        E: std::error::Error,
+    {
+        self.progress.begins(name);
+        let (started_at, began) = (now(), Instant::now());
+        let ended = tokio::time::timeout_at(self.deadline, work).await;
+        let result = match ended {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(chain(&error)),
+            Err(_) => Err(format!(
+                "the drill's time limit of {} ms passed; raise time_limit_ms or find what hangs",
+                self.request.environment.time_limit_ms
+            )),
+        };
+        let (outcome, detail) = match &result {
+            Ok((_, detail)) => (StepOutcome::Done, detail.clone()),
+            Err(cause) => (StepOutcome::Failed, cause.clone()),
+        };
+        let detail = self.secrets.redact(&detail);
+        let duration_ms = milliseconds(began.elapsed());
+        let step = Step {
+            name: name.to_owned(),
+            started_at: Some(started_at),
+            duration_ms,
+            outcome,
+            detail,
+        };
+        self.progress.ended(&step);
+        self.evidence.steps.push(step);
+        result.map(|(value, _)| value).map_err(|cause| Stop {
+            step: name.to_owned(),
+            cause: self.secrets.redact(&cause),
+        })
+    }
+
+    /// Records a check. Texts are redacted on the way in.
+    pub fn record(&mut self, id: CheckId, service: Option<Service>, mut judgement: Judgement, took: Duration) {
+        let clean = |text: &mut String| *text = self.secrets.redact(text);
+        clean(&mut judgement.expected);
+        clean(&mut judgement.observed);
+        judgement.notes.iter_mut().for_each(clean);
+        for finding in &mut judgement.findings {
+            for text in [
+                &mut finding.subject,
+                &mut finding.expected,
+                &mut finding.observed,
+                &mut finding.place,
+            ] {
+                clean(text);
+            }
+        }
+        self.evidence
+            .checks
+            .push(CheckRecord::of(id, service, judgement, milliseconds(took)));
+    }
+
+    /// Records a question that does not arise.
+    pub fn not_asked(&mut self, id: impl Into<String>, reason: impl Into<String>) {
+        self.evidence.not_asked.push(NotAsked {
+            id: id.into(),
+            reason: reason.into(),
+        });
+    }
+
+    /// Records a component's versions.
+    pub fn component(&mut self, component: Component) {
+        self.evidence.components.push(component);
+    }
+
+    /// Closes the run: sorts checks into reporting order, derives the verdict, removes the working files.
+    pub fn finish(&mut self, ended: Result<(), Stop>, interrupted: bool) {
+        let evidence = &mut self.evidence;
+        evidence.checks.sort_by_key(|check| (check.id, check.service));
+        let mut verdict = Verdict::worst(evidence.checks.iter().map(|check| check.verdict));
+        for check in evidence.checks.iter().filter(|check| check.verdict != Verdict::Pass) {
+            let what = if check.verdict == Verdict::Fail {
+                "failed"
+            } else {
+                "is inconclusive"
+            };
+            let service = check.service.map_or(String::new(), |service| format!(" ({service})"));
+            evidence.reasons.push(format!(
+                "check {}{service} {what}: {} findings",
+                check.id, check.findings_total
+            ));
+        }
+        let broken = if self.outage_began.is_some() {
+            Verdict::Fail
+        } else {
+            Verdict::Inconclusive
+        };
+        if let Err(stop) = ended {
+            verdict = if evidence.checks.is_empty() {
+                broken
+            } else {
+                verdict.max(broken)
+            };
+            evidence
+                .reasons
+                .push(format!("step {:?} could not be done: {}", stop.step, stop.cause));
+        }
+        if interrupted {
+            verdict = if evidence.checks.is_empty() {
+                broken
+            } else {
+                verdict.max(broken)
+            };
+            evidence
+                .reasons
+                .push("the run was interrupted before its end".to_owned());
+        }
+        evidence.verdict = verdict;
+        evidence.run.interrupted = interrupted;
+        evidence.run.finished_at = Some(now());
+        evidence.run.duration_ms = milliseconds(self.began.elapsed());
+        if !self.request.keep {
+            // Left-overs are found by `doctor` and removed at the next start.
+            let _ = fs::remove_dir_all(&self.folders.work);
+            let _ = fs::remove_file(self.folders.run.join(OWNER));
+        }
+        self.owner = None;
+    }
+}
+
+/// Whole milliseconds of a duration.
+#[must_use]
+pub fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A folder that only its owner may enter, with its parents.
+pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+const OWNER: &str = "owner.lock";
+
+/// Locks the run's folder for as long as the harness lives, so that a later run can tell a broken run from a live one.
+fn own(run: &Path) -> Option<fs::File> {
+    let file = fs::File::create(run.join(OWNER)).ok()?;
+    file.try_lock().ok()?;
+    Some(file)
+}
+
+/// Folders of runs that left working files and whose harness is gone.
+#[must_use]
+pub fn broken_runs(runs: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(runs) else {
+        return Vec::new();
+    };
+    let mut broken: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|run| run.join("work").is_dir())
+        .filter(|run| fs::File::open(run.join(OWNER)).is_ok_and(|lock| lock.try_lock().is_ok()))
+        .collect();
+    broken.sort();
+    broken
+}
+
+/// Removes the working files of a broken run; evidence, if any, stays.
+///
+/// # Errors
+/// What the system says.
+pub fn clean_broken_run(run: &Path) -> std::io::Result<()> {
+    fs::remove_dir_all(run.join("work"))?;
+    fs::remove_file(run.join(OWNER))?;
+    let logs = run.join("logs");
+    if logs.read_dir().is_ok_and(|mut entries| entries.next().is_none()) {
+        fs::remove_dir(logs)?;
+    }
+    if run.read_dir()?.next().is_none() {
+        fs::remove_dir(run)
+    } else {
+        Ok(())
+    }
+}
+
+fn empty_evidence(request: &DrillRequest, id: String) -> Evidence {
+    Evidence {
+        format: Evidence::FORMAT.to_owned(),
+        verdict: Verdict::Inconclusive,
+        reasons: Vec::new(),
+        run: Run {
+            id,
+            drill: request.drill.clone(),
+            environment: request.environment.name.clone(),
+            runtime: request.environment.directory.runtime.word().to_owned(),
+            isolation: "none".to_owned(),
+            seed: request.seed,
+            started_at: now(),
+            finished_at: None,
+            duration_ms: 0,
+            interrupted: false,
+            harness: Harness {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                git_sha: request.harness_git_sha.clone(),
+            },
+            command: request.command.clone(),
+            from: request.from.as_ref().map(|from| from.display().to_string()),
+        },
+        environments_reset: Vec::new(),
+        commands: Vec::new(),
+        components: Vec::new(),
+        steps: Vec::new(),
+        snapshots: Vec::new(),
+        checks: Vec::new(),
+        not_asked: Vec::new(),
+        objectives: Objectives {
+            rto_limit_ms: request.environment.rto_limit_ms,
+            rpo_limit_writes: Some(request.environment.rpo_limit_writes),
+            ..Objectives::default()
+        },
+        polarity: Polarity::default(),
+        detection: Detection::default(),
+    }
+}
