@@ -16,6 +16,8 @@ mod partners;
 mod recorder;
 /// Sessions, agents, access lists, roles.
 mod registry;
+/// What is sent, and how it ends.
+mod script;
 /// Intents and bus messages.
 mod traffic;
 
