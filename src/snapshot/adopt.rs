@@ -63,7 +63,7 @@ pub enum AdoptError {
         /// The file.
         path: PathBuf,
         /// The cause.
-        source: ConsolidateError,
+        source: Box<ConsolidateError>,
     },
     /// A file has a service's usual name but not its tables.
     #[error("{path} is there but has no table {}; files exchanged or damaged", .service.marker_table())]
@@ -184,6 +184,7 @@ fn recognise(folder: &Path, name: &str, scratch: &Path) -> Result<Option<Candida
         (Ok(made), _) => made,
         (Err(_), None) => return Ok(None),
         (Err(source), Some(service)) => {
+            let source = Box::new(source);
             return Err(AdoptError::Unreadable { service, path, source });
         }
     };

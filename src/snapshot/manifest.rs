@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_manifest_cannot_point_outside_its_folder() {
-        let snapshot = crate::snapshot::take::taken();
+        let snapshot = crate::snapshot::recorded::taken();
         let text = std::fs::read_to_string(snapshot.path().join("snapshot/manifest.json")).expect("read");
         let escaped = text.replacen("\"path\": \"beam-bus.sqlite\"", "\"path\": \"../beam-bus.sqlite\"", 1);
         assert!(matches!(parse(&escaped), ManifestError::Impossible { .. }));

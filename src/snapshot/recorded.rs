@@ -2,6 +2,8 @@
 
 use crate::deployment::Service;
 use crate::snapshot::database::Database;
+use crate::snapshot::file_set::{self, FileSet};
+use crate::snapshot::take::{Request, perform, plan};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -50,6 +52,36 @@ pub(crate) fn file(folder: &TempDir, service: Service) -> PathBuf {
 /// The open database of a service in a folder.
 pub(crate) fn open(folder: &TempDir, service: Service) -> Database {
     Database::open(&file(folder, service)).expect("opened")
+}
+
+/// A snapshot of the recorded at-rest set in `snapshot/`, its raw set in `raw/`.
+pub(crate) fn taken() -> TempDir {
+    let source = at_rest();
+    let run = tempfile::tempdir().expect("a temporary folder");
+    let plan = plan(request(source.path(), run.path())).expect("planned");
+    perform(&plan).expect("performed");
+    run
+}
+
+/// A request for a snapshot of the two usual files in `source`.
+pub(crate) fn request(source: &Path, run: &Path) -> Request {
+    let [directory, bus] = sets_in(source);
+    Request {
+        id: "test".to_owned(),
+        directory,
+        bus,
+        directory_identity: Some("http://127.0.0.1:43110".to_owned()),
+        origin: "recorded".to_owned(),
+        cut_at: None,
+        taken_at: "2026-11-24T00:00:00.5Z".parse().expect("a time"),
+        raw_folder: run.join("raw"),
+        folder: run.join("snapshot"),
+    }
+}
+
+/// The two usual file sets of a folder.
+pub(crate) fn sets_in(folder: &Path) -> [FileSet; 2] {
+    Service::ALL.map(|service| file_set::usual(service, folder))
 }
 
 fn copy_of(name: &str) -> TempDir {

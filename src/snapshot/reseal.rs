@@ -56,8 +56,7 @@ pub fn reseal(folder: &Path) -> Result<Manifest, ResealError> {
 mod tests {
     use super::*;
     use crate::deployment::Service;
-    use crate::snapshot::recorded::alter;
-    use crate::snapshot::take::taken;
+    use crate::snapshot::recorded::{alter, taken};
     use crate::snapshot::verify;
 
     #[test]

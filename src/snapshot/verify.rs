@@ -224,7 +224,7 @@ fn list(problems: &[Problem]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::take::taken;
+    use crate::snapshot::recorded::taken;
 
     fn problem_after(change: impl Fn(&Path)) -> VerifyError {
         let run = taken();
