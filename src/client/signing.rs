@@ -6,6 +6,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, json};
 use std::fmt;
 use thiserror::Error;
@@ -88,7 +89,7 @@ fn unwrap_der(base64: &str, prefix: &[u8]) -> Option<[u8; 32]> {
 }
 
 /// An intent before it is signed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Intent {
     /// Sender's Beam id.
     pub from: String,

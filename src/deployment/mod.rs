@@ -10,6 +10,10 @@ pub mod release;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// Schema facts, fingerprints and differences.
+pub mod schema;
+mod sql_tokens;
+
 /// One of the two services of a deployment that keep data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -242,6 +242,12 @@ impl DrillContext {
         self.evidence.components.push(component);
     }
 
+    /// Removes the run's folder: nothing was started.
+    pub fn discard(&mut self) {
+        self.owner = None;
+        let _ = fs::remove_dir_all(&self.folders.run);
+    }
+
     /// Closes the run: sorts checks into reporting order, derives the verdict, removes the working files.
     pub fn finish(&mut self, ended: Result<(), Stop>, interrupted: bool) {
         let evidence = &mut self.evidence;

@@ -1,7 +1,80 @@
 //! The procedures an operator rehearses, each a plain async function over a [`context::DrillContext`].
 
-/// Pairs of instances and how they are launched.
-pub mod instances;
-
+/// Stop, snapshot, start clean, restore, prove.
+pub mod backup_restore;
 /// Clock, seed, folders, secrets, evidence of one run.
 pub mod context;
+/// Pairs of instances and how they are launched.
+pub mod instances;
+/// Where the reference services come from.
+pub mod reference;
+
+use crate::drills::context::{DrillContext, DrillRequest, Progress, Stop, UsageError};
+use crate::evidence::Evidence;
+use futures_util::FutureExt as _;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+
+/// Why a drill ended before its last step.
+#[derive(Debug)]
+pub enum Ending {
+    /// Known before anything was started: no evidence, exit 2.
+    Usage(UsageError),
+    /// A step could not be done: evidence and report are written.
+    Stop(Stop),
+}
+
+impl From<UsageError> for Ending {
+    fn from(error: UsageError) -> Ending {
+        Ending::Usage(error)
+    }
+}
+
+impl From<Stop> for Ending {
+    fn from(stop: Stop) -> Ending {
+        Ending::Stop(stop)
+    }
+}
+
+/// Runs the drill that was asked for, to its end or until `interrupt` completes, and stores its evidence in the run's
+/// folder. Evidence is written for failed, inconclusive, interrupted and panicked drills too.
+///
+/// # Errors
+/// [`UsageError`] for what is known to be impossible before anything was started; nothing is left of such a run.
+pub async fn perform(
+    request: DrillRequest,
+    progress: Box<dyn Progress>,
+    interrupt: impl Future<Output = ()>,
+) -> Result<Evidence, UsageError> {
+    let mut context = DrillContext::new(request, progress)?;
+    let mut interrupted = false;
+    let ended = {
+        let drill = AssertUnwindSafe(backup_restore::run(&mut context)).catch_unwind();
+        tokio::select! {
+            ended = drill => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()).into())),
+            () = interrupt => {
+                interrupted = true;
+                Ok(())
+            }
+        }
+    };
+    let ended = match ended {
+        Ok(()) => Ok(()),
+        Err(Ending::Stop(stop)) => Err(stop),
+        Err(Ending::Usage(error)) => {
+            context.discard();
+            return Err(error);
+        }
+    };
+    context.finish(ended, interrupted);
+    let path = context.folders.run.join("evidence.json");
+    context.evidence.write(&path).map_err(|error| UsageError(context::chain(&error)))?;
+    Ok(context.evidence)
+}
+
+/// A panic is a defect of the harness; the operator still gets a record of the run.
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Stop {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    Stop { step: "harness".to_owned(), cause: format!("a defect of the harness stopped the drill; please report it: {text}") }
+}

@@ -77,6 +77,13 @@ impl Evidence {
         text
     }
 
+    /// SHA-256 of the stored document, lower-case hex; reports carry it, so that an edit of either is noticed.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        use sha2::Digest as _;
+        sha2::Sha256::digest(self.to_json()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Stores the document.
     ///
     /// # Errors

@@ -5,9 +5,11 @@
 
 use crate::deployment::Service;
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Statement};
 use serde_json::Value;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Why a database could not be read.
@@ -136,15 +138,43 @@ pub struct Database {
 impl Database {
     /// Opens a consolidated file read-only: defensive, untrusted schema, no foreign-key actions, no extension, flat memory.
     ///
+    /// Nothing appears beside a file that has no `-wal` and no `-shm`: it is opened as immutable, since SQLite creates
+    /// both, and leaves them, when it reads a file in WAL mode.
+    ///
     /// # Errors
     /// [`DatabaseError::Open`] when the file is missing or SQLite refuses it.
     pub fn open(path: &Path) -> Result<Database, DatabaseError> {
+        let alone = ["-wal", "-shm"].iter().all(|suffix| !beside(path, suffix).exists());
+        if alone {
+            Database::open_uri(path, "mode=ro&immutable=1")
+        } else {
+            Database::open_uri(path, "mode=ro")
+        }
+    }
+
+    /// Opens the file of a running service, read-only, and holds one read transaction until the value is dropped:
+    /// every query sees the same instant.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Open`] when the file is missing, locked or no database.
+    pub fn open_live(path: &Path) -> Result<Database, DatabaseError> {
         let failed = |source| DatabaseError::Open {
             path: path.to_owned(),
             source,
         };
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        let database = Database::open_uri(path, "mode=ro")?;
+        let begin = "BEGIN; SELECT count(*) FROM sqlite_schema;";
+        database.connection.execute_batch(begin).map_err(failed)?;
+        Ok(database)
+    }
+
+    fn open_uri(path: &Path, query: &str) -> Result<Database, DatabaseError> {
+        let failed = |source| DatabaseError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(uri(path, query), flags).map_err(failed)?;
         harden(&connection).map_err(failed)?;
         // A first read, so that a file that is no database is refused here and not at the first query.
         connection
@@ -154,6 +184,57 @@ impl Database {
             path: path.to_owned(),
             connection,
         })
+    }
+
+    /// Names of all tables that hold content, sorted: every ordinary table and `sqlite_sequence`, no other `sqlite_*`.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Read`].
+    pub fn content_tables(&self) -> Result<Vec<String>, DatabaseError> {
+        let sql = "SELECT name FROM sqlite_schema WHERE type='table' AND rootpage>0 \
+                   AND (name NOT LIKE 'sqlite\\_%' ESCAPE '\\' OR name='sqlite_sequence') ORDER BY name";
+        let rows = self.rows(sql, &[])?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| row.text("name").map(str::to_owned))
+            .collect())
+    }
+
+    /// Stored columns of a table with their position in the primary key (0 = not in it), sorted by name.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Read`].
+    pub fn columns(&self, table: &str) -> Result<Vec<(String, i64)>, DatabaseError> {
+        let sql = "SELECT name, pk FROM pragma_table_xinfo(?1) WHERE hidden IN (0, 3) ORDER BY name";
+        let rows = self.rows(sql, &[table])?;
+        let pair = |row: &Row| Some((row.text("name")?.to_owned(), row.integer("pk")?));
+        Ok(rows.iter().filter_map(pair).collect())
+    }
+
+    /// Calls `visit` with every row of a SELECT, one at a time, without keeping any.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Read`] naming the statement.
+    pub(crate) fn each(
+        &self,
+        sql: &str,
+        mut visit: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), DatabaseError> {
+        let failed = |source| self.unreadable(sql, source);
+        let mut statement: Statement<'_> = self.connection.prepare(sql).map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            visit(row).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unreadable(&self, what: &str, source: rusqlite::Error) -> DatabaseError {
+        DatabaseError::Read {
+            path: self.path.clone(),
+            what: what.to_owned(),
+            source,
+        }
     }
 
     /// The file.
@@ -194,8 +275,38 @@ impl Database {
     }
 }
 
+/// A name as an SQL identifier.
+#[must_use]
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The path of a file that SQLite keeps beside a database: `-wal`, `-shm`, `-journal`.
+#[must_use]
+pub fn beside(main: &Path, suffix: &str) -> PathBuf {
+    let mut name = main.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn uri(path: &Path, query: &str) -> String {
+    let mut text = String::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-~".contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    format!("{text}?{query}")
+}
+
 /// The settings for reading a file that anybody may have prepared.
 pub(crate) fn harden(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, 256 << 20)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 8)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection

@@ -1,1 +1,62 @@
-fn main() {}
+//! Thin commands over the library: parse flags, call it, map the verdict to an exit code. No rule of its own.
+
+mod doctor;
+mod drill;
+mod exit;
+mod progress;
+mod report;
+mod snapshot;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use exit::ExitCode;
+
+/// Proves that a Beam directory and message bus can be recovered from their backups.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 pass, 1 fail, 2 usage or configuration, 3 inconclusive, 130 interrupted")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a drill; writes evidence and reports/1.0.0-recovery-drill.md
+    #[command(alias = "production:backup-restore")]
+    Drill(drill::Options),
+    /// Rebuild the report from a run's evidence
+    Report(report::Options),
+    /// Take or verify a snapshot by itself
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
+    /// Say what this machine can run, and what broken runs left
+    Doctor(doctor::Options),
+    /// Run the tests: nextest where installed, else cargo test
+    Test(test::Options),
+    /// Everything that must hold before a commit: format, clippy, tidy, tests
+    Ci,
+    /// The structural rules of the house: imports, file sizes, paths, names in docs
+    Tidy,
+}
+
+fn main() -> std::process::ExitCode {
+    let arguments = Arguments::parse();
+    let code = match arguments.command {
+        Command::Drill(options) => drill::run(options),
+        Command::Report(options) => report::run(&options),
+        Command::Snapshot(command) => snapshot::run(command),
+        Command::Doctor(options) => doctor::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Ci => test::ci(),
+        Command::Tidy => tidy::run(),
+    };
+    code.into()
+}
+
+/// Prints an error as every command does and returns the code for it.
+fn refuse(code: ExitCode, message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    code
+}

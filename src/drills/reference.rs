@@ -1,0 +1,105 @@
+//! Where the reference services' binary comes from: whoever needs it first builds it, under a file lock.
+//!
+//! Same profile and target folder as the harness; Cargo's output goes to standard error.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+/// Why the binary is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum ReferenceError {
+    /// Cargo could not be run or failed.
+    #[error("cannot build the reference services: {message}; run `cargo build --package beam-reference-services`")]
+    Build {
+        /// What went wrong.
+        message: String,
+    },
+    /// The lock could not be taken.
+    #[error("cannot lock {path} for the build of the reference services")]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Root of the workspace that the harness was built from.
+#[must_use]
+pub fn workspace_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Cargo's target folder: `CARGO_TARGET_DIR`, else `target` in the workspace.
+#[must_use]
+pub fn target_folder() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) if !folder.is_empty() => std::path::absolute(&folder).unwrap_or_else(|_| folder.into()),
+        _ => workspace_root().join("target"),
+    }
+}
+
+/// Folder under which runs are kept.
+#[must_use]
+pub fn runs_folder() -> PathBuf {
+    target_folder().join("drills")
+}
+
+/// The binary of the reference services, built if it is missing or older than its sources.
+///
+/// # Errors
+/// [`ReferenceError`].
+pub fn ensure_built() -> Result<PathBuf, ReferenceError> {
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let target = target_folder();
+    let binary = target.join(profile).join("reference-services");
+    let lock_path = target.join("reference-services.lock");
+    let lock_failed = |source| ReferenceError::Lock { path: lock_path.clone(), source };
+    fs::create_dir_all(&target).map_err(lock_failed)?;
+    let lock = File::create(&lock_path).map_err(lock_failed)?;
+    lock.lock().map_err(lock_failed)?;
+    if is_fresh(&binary) {
+        return Ok(binary);
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--package", "beam-reference-services", "--bin", "reference-services"]);
+    if profile == "release" {
+        cargo.arg("--release");
+    }
+    // Variables that a surrounding `cargo run` or nextest set for its own package would make Cargo rebuild.
+    for (key, _) in std::env::vars_os() {
+        if key.to_str().is_some_and(|key| key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(key);
+        }
+    }
+    cargo.current_dir(workspace_root()).env("CARGO_TARGET_DIR", &target);
+    cargo.stdin(Stdio::null()).stdout(std::io::stderr()).stderr(Stdio::inherit());
+    let status = cargo.status().map_err(|error| ReferenceError::Build { message: error.to_string() })?;
+    if !status.success() {
+        return Err(ReferenceError::Build { message: format!("cargo ended with {status}") });
+    }
+    // Cargo leaves an unchanged binary's time as it was; touch it, so that the next look sees it as fresh.
+    if let Ok(file) = File::options().append(true).open(&binary) {
+        let _ = file.set_modified(SystemTime::now());
+    }
+    Ok(binary)
+}
+
+/// Whether the binary is newer than everything it is made of.
+fn is_fresh(binary: &Path) -> bool {
+    let Ok(built) = fs::metadata(binary).and_then(|facts| facts.modified()) else { return false };
+    let root = workspace_root();
+    let parts = ["Cargo.toml", "Cargo.lock", "fixtures/services/Cargo.toml", "fixtures/services/src"];
+    parts.iter().all(|part| newest(&root.join(part)).is_some_and(|changed| changed < built))
+}
+
+fn newest(path: &Path) -> Option<SystemTime> {
+    let facts = fs::metadata(path).ok()?;
+    let own = facts.modified().ok()?;
+    if !facts.is_dir() {
+        return Some(own);
+    }
+    fs::read_dir(path).ok()?.flatten().filter_map(|entry| newest(&entry.path())).chain([own]).max()
+}

@@ -1,0 +1,70 @@
+//! `doctor`: what this machine can run, what broken runs left, and what to do about it.
+
+use crate::exit::ExitCode;
+use recovery_drills::drills::context::{broken_runs, clean_broken_run};
+use recovery_drills::drills::reference;
+use recovery_drills::runtime::ports;
+use std::process::Command;
+
+/// A drill on the reference services needs a few MiB; below this, snapshots of real data will not fit either.
+const ENOUGH_DISK_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Flags of `doctor`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Remove what broken runs left
+    #[arg(long)]
+    clean: bool,
+}
+
+/// Looks around and says what it found; exit 1 when something needs doing.
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let mut troubles = 0;
+    let mut say = |fine: bool, what: &str, advice: &str| {
+        troubles += u32::from(!fine);
+        println!("{} {what}{}", if fine { "ok  " } else { "FAIL" }, if fine { String::new() } else { format!(": {advice}") });
+    };
+    say(answers("cargo"), "cargo answers", "install Rust with rustup");
+    say(answers("cc"), "a C compiler answers (for the bundled SQLite)", "install gcc or clang");
+    match free_bytes() {
+        Some(free) => say(
+            free >= ENOUGH_DISK_BYTES,
+            &format!("{} MiB free below {}", free / 1_048_576, reference::target_folder().display()),
+            "free at least 512 MiB or set CARGO_TARGET_DIR elsewhere",
+        ),
+        None => say(false, "free disk space", "cannot be asked; check the target folder's permissions"),
+    }
+    say(ports::propose().is_ok(), "free loopback ports", "end what holds the ports from 10100 to 32700");
+    let built = reference::ensure_built();
+    let reason = built.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    say(built.is_ok(), "the reference services are built", &reason);
+    if nextest() {
+        println!("ok   cargo-nextest answers");
+    } else {
+        println!("note cargo-nextest is not installed; `cargo xtask test` uses cargo test instead");
+    }
+    for run in broken_runs(&reference::runs_folder()) {
+        if options.clean {
+            match clean_broken_run(&run) {
+                Ok(()) => println!("ok   removed what the broken run {} left", run.display()),
+                Err(error) => say(false, &format!("the broken run {}", run.display()), &error.to_string()),
+            }
+        } else {
+            say(false, &format!("a broken run left files in {}", run.display()), "remove them with `cargo xtask doctor --clean`");
+        }
+    }
+    if troubles == 0 { ExitCode::Pass } else { ExitCode::Fail }
+}
+
+fn answers(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+fn nextest() -> bool {
+    Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success())
+}
+
+fn free_bytes() -> Option<u64> {
+    let target = reference::target_folder();
+    recovery_drills::restore::free_bytes(&target).ok()
+}

@@ -1,0 +1,172 @@
+//! `drill`: runs a drill, writes evidence and report, prints where they are.
+
+use crate::exit::ExitCode;
+use crate::progress::Lines;
+use crate::{refuse, report};
+use recovery_drills::deployment::Service;
+use recovery_drills::deployment::environment::Environment;
+use recovery_drills::drills;
+use recovery_drills::drills::context::{DrillRequest, Progress, Quiet};
+use recovery_drills::drills::reference;
+use recovery_drills::evidence::Evidence;
+use recovery_drills::report::summary;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Flags of `drill`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  cargo xtask drill\n  cargo xtask drill --from backups/2026-11-22\n  \
+                        cargo xtask drill --environment staging --seed 7")]
+pub(crate) struct Options {
+    /// Which drill
+    #[arg(default_value = "backup-restore", value_parser = ["backup-restore"])]
+    name: String,
+    /// Name of an environment file (without .toml) or its path; the reference services where left out
+    #[arg(long)]
+    environment: Option<String>,
+    /// Folder of the environment files
+    #[arg(long, default_value = "fixtures/environments")]
+    environments: PathBuf,
+    /// Drill this snapshot or plain backup instead of a source of the harness's own
+    #[arg(long)]
+    from: Option<PathBuf>,
+    /// With --from: a bus identity file with the agents' private keys, to re-send old nonces
+    #[arg(long, requires = "from")]
+    keys: Option<PathBuf>,
+    /// With --from: what the directory called itself when the backup was taken
+    #[arg(long, requires = "from")]
+    directory_identity: Option<String>,
+    /// Every random choice derives from it; chosen and printed where left out
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Folder that the report is written to
+    #[arg(long, default_value = "reports")]
+    reports: PathBuf,
+    /// Print the evidence document alone on standard output
+    #[arg(long)]
+    json: bool,
+    /// Keep the working files of the run
+    #[arg(long)]
+    keep: bool,
+    /// No step lines
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Runs the drill.
+pub(crate) fn run(options: Options) -> ExitCode {
+    let request = match request(&options) {
+        Ok(request) => request,
+        Err(message) => return refuse(ExitCode::Usage, &message),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(ExitCode::Inconclusive, &format!("cannot start the async runtime: {error}")),
+    };
+    let progress: Box<dyn Progress> = if options.quiet { Box::new(Quiet) } else { Box::new(Lines::new()) };
+    let runs = request.runs.clone();
+    if !options.quiet {
+        eprintln!("drill {} on {}, seed {}", request.drill, request.environment.name, request.seed);
+    }
+    match runtime.block_on(drills::perform(request, progress, interrupted())) {
+        Ok(evidence) => close(&options, &evidence, &runs),
+        Err(usage) => refuse(ExitCode::Usage, &usage.to_string()),
+    }
+}
+
+fn close(options: &Options, evidence: &Evidence, runs: &Path) -> ExitCode {
+    let path = options.reports.join(report::RECOVERY_DRILL);
+    let own = runs.join(&evidence.run.id).join("report.md");
+    let written = report::write(evidence, &own).and_then(|()| report::write(evidence, &path));
+    if options.json {
+        print!("{}", evidence.to_json());
+    }
+    if !options.quiet {
+        eprint!("{}", summary::render(evidence));
+        eprintln!("evidence: {}", runs.join(&evidence.run.id).join("evidence.json").display());
+        eprintln!("report:   {}", path.display());
+    }
+    if let Err(message) = written {
+        return refuse(ExitCode::Fail, &message);
+    }
+    if evidence.run.interrupted { ExitCode::Interrupted } else { evidence.verdict.into() }
+}
+
+fn request(options: &Options) -> Result<DrillRequest, String> {
+    let environment = environment(options)?;
+    let missing = |path: &PathBuf| format!("{} does not exist; give a snapshot folder or a folder of database files", path.display());
+    if let Some(from) = options.from.as_ref().filter(|from| !from.exists()) {
+        return Err(format!("--from: {}", missing(from)));
+    }
+    if let Some(keys) = options.keys.as_ref().filter(|keys| !keys.is_file()) {
+        return Err(format!("--keys: {} is not a file; give a bus identity file (JSON)", keys.display()));
+    }
+    let needs_reference = Service::ALL.iter().any(|service| environment.service(*service).command.is_empty());
+    let reference_services =
+        if needs_reference { Some(reference::ensure_built().map_err(|error| error.to_string())?) } else { None };
+    Ok(DrillRequest {
+        drill: options.name.clone(),
+        environment,
+        from: options.from.clone(),
+        keys: options.keys.clone(),
+        directory_identity: options.directory_identity.clone(),
+        seed: options.seed.unwrap_or_else(chosen_seed),
+        keep: options.keep,
+        runs: reference::runs_folder(),
+        command: command_line(),
+        harness_git_sha: git_sha(),
+        reference_services,
+    })
+}
+
+fn environment(options: &Options) -> Result<Environment, String> {
+    let Some(name) = &options.environment else { return Ok(Environment::reference()) };
+    let given = PathBuf::from(name);
+    let path = if given.extension().is_some_and(|ending| ending == "toml") {
+        given
+    } else {
+        options.environments.join(format!("{name}.toml"))
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        format!("cannot read the environment {}: {error}; known in {}: {}", path.display(), options.environments.display(), known(&options.environments))
+    })?;
+    Environment::parse(&text, &path).map_err(|error| error.to_string())
+}
+
+fn known(folder: &Path) -> String {
+    let Ok(entries) = std::fs::read_dir(folder) else { return "none".to_owned() };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "toml"))
+        .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// The command as it was typed; it holds no secret, as secrets are never arguments.
+fn command_line() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask {}", arguments.join(" "))
+}
+
+fn chosen_seed() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::from(since.subsec_nanos()) ^ (since.as_secs() << 20) & 0xffff_ffff
+}
+
+fn git_sha() -> Option<String> {
+    let output = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(reference::workspace_root()).output().ok()?;
+    let sha = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && sha.len() == 40).then_some(sha)
+}
+
+/// Ends when the user presses Ctrl-C or the system asks to stop.
+async fn interrupted() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
