@@ -3,5 +3,41 @@
 //! A check never knows a fault and never calls another check. What is expected comes from up to three independent
 //! places: the ledger, the baseline (what the source answered) and the snapshot's rows; all that exist are used.
 
+/// Access lists.
+pub mod acl;
+/// Agents, keys, shield.
+pub mod agents;
+/// The audit log.
+pub mod audit;
+/// Bus messages.
+pub mod bus;
+/// The negative control: empty before the restore.
+pub mod clean;
 /// Comparing named objects field by field, with the three origins of an expectation.
 pub mod expectation;
+/// Health, stats and counts.
+pub mod health;
+/// Operator notifications.
+pub mod notifications;
+/// The error of a look, reading members, looks side by side.
+pub mod observing;
+/// Release truth.
+pub mod release;
+/// Beta requests.
+pub mod requests;
+/// Operators' roles.
+pub mod roles;
+/// Recovery time.
+pub mod rto;
+/// Processes that live on.
+pub mod stability;
+/// The lifecycle of an intent.
+mod stages;
+/// Starts on the restored files.
+pub mod startable;
+/// Intent traces.
+pub mod traces;
+/// Workspaces as the rows have them.
+pub mod workspace_rows;
+/// Workspaces and what hangs on them.
+pub mod workspaces;

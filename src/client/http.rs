@@ -18,6 +18,9 @@ use thiserror::Error;
 /// How long one request may take.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(3);
 
+/// Node closes a connection that is idle for 5 s; one that is reused at that moment would break.
+const IDLE_LIMIT: Duration = Duration::from_secs(2);
+
 /// How much of a body is read.
 pub const BODY_LIMIT_BYTES: usize = 32 * 1024 * 1024;
 
@@ -339,6 +342,7 @@ impl Connection {
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(redirect::Policy::none())
+            .pool_idle_timeout(IDLE_LIMIT)
             .build()?;
         *pool = Some(client.clone());
         Ok(client)

@@ -167,3 +167,26 @@ pub async fn run(access: &mut Access, plan: &SeedPlan, clock: Clock<'_>) -> Resu
         facts,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pair_that_does_not_answer_ends_the_seed() {
+        let seeding = tokio::spawn(async {
+            // Port 1 on loopback is not listened on.
+            let mut access = Access::new("http://127.0.0.1:1", "http://127.0.0.1:1", None);
+            let plan = SeedPlan {
+                seed: 1,
+                admin_email: "ops@beam.local".to_owned(),
+            };
+            run(&mut access, &plan, &|| Timestamp::UNIX_EPOCH).await
+        });
+        let ended = seeding.await.expect("no panic");
+        assert!(
+            matches!(&ended, Err(SeedError::Call(error)) if error.never_sent()),
+            "{ended:?}"
+        );
+    }
+}

@@ -57,10 +57,9 @@ async fn send_intents(
     planned: &[Planned<'_>],
     recorder: &Recorder<'_>,
 ) -> Result<Vec<SentIntent>, SeedError> {
-    let sent: Vec<Option<SentIntent>> = stream::iter(planned.iter().map(|one| send_intent(access, one, recorder)))
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
+    // A vector, because a closure inside the stream would keep this future from being `Send`.
+    let calls: Vec<_> = planned.iter().map(|one| send_intent(access, one, recorder)).collect();
+    let sent: Vec<Option<SentIntent>> = stream::iter(calls).buffered(AT_ONCE).try_collect().await?;
     Ok(sent.into_iter().flatten().collect())
 }
 
@@ -111,10 +110,8 @@ async fn send_messages(
     planned: &[Planned<'_>],
     recorder: &Recorder<'_>,
 ) -> Result<Vec<SentMessage>, SeedError> {
-    stream::iter(planned.iter().map(|one| send_message(access, one, recorder)))
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await
+    let calls: Vec<_> = planned.iter().map(|one| send_message(access, one, recorder)).collect();
+    stream::iter(calls).buffered(AT_ONCE).try_collect().await
 }
 
 async fn send_message(

@@ -1,0 +1,212 @@
+//! Is the audit log back without a gap?
+//!
+//! Looks at the newest 500 entries of `GET /observability/audit`, as many as the directory gives at once. Entries that came
+//! after everything expected are lawful only as traces of the harness's own looks (logins, proof packs, throttling), by
+//! rule and not by list of ids. Source: Beam 1.6.0, contract sections 2.10, 5.2 and appendix B.
+
+use crate::checks::expectation::{Expected, Objects};
+use crate::checks::observing::{ObserveError, integer, member, normal, parsed};
+use crate::checks::stages;
+use crate::client::Access;
+use crate::evidence::{CheckId, Finding, Judgement};
+use crate::snapshot::database::{DatabaseError, Databases};
+use serde_json::Value;
+
+/// This check.
+pub const ID: CheckId = CheckId::Audit;
+
+const PLACE: &str = "GET /observability/audit";
+/// How many entries the directory gives at once.
+const WINDOW: u32 = 500;
+const FIELDS: [&str; 4] = ["action", "actor", "target", "timestamp"];
+/// What looking leaves in the log.
+const OWN: [&str; 6] = [
+    "admin.auth.challenge.issued",
+    "admin.auth.login",
+    "admin.auth.logout",
+    "admin.beta_request.proof_pack.exported",
+    "shield.request.blocked",
+    "public.rate_limit.throttled",
+];
+
+/// Reads the newest entries.
+///
+/// # Errors
+/// A call that fails, an answer of another shape.
+pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
+    let mut objects = Objects::default();
+    for entry in &access.directory.audit(WINDOW).await?.value {
+        let subject = format!("audit {}", integer(entry, "id", PLACE)?);
+        for name in FIELDS {
+            objects.set(&subject, name, member(entry, name, PLACE)?.clone());
+        }
+        let details = entry.get("details").map_or(Value::Null, normal);
+        objects.set(&subject, "details", stages::digest(&details));
+    }
+    Ok(objects)
+}
+
+/// The same from the rows: all entries.
+///
+/// # Errors
+/// A table that cannot be read.
+pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
+    let mut objects = Objects::default();
+    for row in databases.directory.rows("SELECT * FROM audit_log", &[])? {
+        let subject = format!("audit {}", row.integer("id").unwrap_or_default());
+        for name in FIELDS {
+            objects.set(&subject, name, row.cell(name).json());
+        }
+        objects.set(&subject, "details", stages::digest(&parsed(row.text("details"))));
+    }
+    Ok(objects)
+}
+
+/// Holds every entry in the window against baseline and rows.
+#[must_use]
+pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
+    let cut = observed.len() >= WINDOW as usize;
+    let oldest = observed.0.keys().map(id).min().unwrap_or_default();
+    let mut judged = Judgement::default();
+    let mut hold = |origin: Option<&Objects>, as_origin: fn(&Objects) -> Expected<'_>| {
+        let Some(origin) = origin else { return };
+        let newest = origin.0.keys().map(id).max().unwrap_or_default();
+        let within = keep(origin, |subject| !cut || id(subject) >= oldest);
+        let seen = keep(observed, |subject| id(subject) <= newest || !own(observed, subject));
+        let one = as_origin(&within).judge(&seen, "audit entries", PLACE, &[]);
+        judged.items += one.items;
+        judged.expected = one.expected;
+        for finding in one.findings {
+            if !judged.findings.iter().any(|other| same(other, &finding)) {
+                judged.findings.push(finding);
+            }
+        }
+        if cut && within.len() < origin.len() {
+            judged
+                .notes
+                .push(format!("looked at the newest {WINDOW} of {} entries", origin.len()));
+        }
+    };
+    hold(expected.ledger, |ledger| Expected {
+        ledger: Some(ledger),
+        ..Expected::default()
+    });
+    hold(expected.baseline, |baseline| Expected {
+        baseline: Some(baseline),
+        ..Expected::default()
+    });
+    hold(expected.rows, |rows| Expected {
+        rows: Some(rows),
+        ..Expected::default()
+    });
+    judged.observed = format!("{} audit entries", observed.len());
+    if let Some(gap) = gap(observed) {
+        judged
+            .notes
+            .push(format!("{gap}; with nothing else to compare this may be a prune"));
+    }
+    judged
+}
+
+fn same(one: &Finding, other: &Finding) -> bool {
+    one.subject == other.subject && one.observed == other.observed
+}
+
+fn keep(objects: &Objects, wanted: impl Fn(&str) -> bool) -> Objects {
+    let kept = objects.0.iter().filter(|(subject, _)| wanted(subject));
+    Objects(
+        kept.map(|(subject, fields)| (subject.clone(), fields.clone()))
+            .collect(),
+    )
+}
+
+fn id(subject: impl AsRef<str>) -> i64 {
+    let digits = subject.as_ref().strip_prefix("audit ");
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or_default()
+}
+
+fn own(observed: &Objects, subject: &str) -> bool {
+    let action = observed.0.get(subject).and_then(|fields| fields.get("action"));
+    action
+        .and_then(Value::as_str)
+        .is_some_and(|action| OWN.contains(&action))
+}
+
+/// Ids are never used twice, so a hole between the oldest and the newest was once an entry.
+fn gap(observed: &Objects) -> Option<String> {
+    let mut ids: Vec<i64> = observed.0.keys().map(id).collect();
+    ids.sort_unstable();
+    let (before, after) = ids
+        .iter()
+        .zip(ids.iter().skip(1))
+        .find(|(one, next)| **next > **one + 1)?;
+    Some(format!("no audit entry between {before} and {after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Verdict;
+
+    fn log(entries: &[(i64, &str)]) -> Objects {
+        let mut objects = Objects::default();
+        for (id, action) in entries {
+            objects.set(format!("audit {id}"), "action", *action);
+            objects.set(format!("audit {id}"), "actor", "ops@beam.local");
+        }
+        objects
+    }
+
+    fn judged(was: &Objects, is: &Objects) -> Judgement {
+        let expected = Expected {
+            baseline: Some(was),
+            rows: Some(was),
+            ..Expected::default()
+        };
+        judge(&expected, is)
+    }
+
+    #[test]
+    fn the_same_log_passes() {
+        let same = log(&[(1, "a"), (2, "b")]);
+        let judged = judged(&same, &same);
+        assert_eq!((judged.verdict(), judged.notes.len()), (Verdict::Pass, 0));
+    }
+
+    #[test]
+    fn a_gap_in_the_middle_is_a_finding() {
+        let judged = judged(&log(&[(1, "a"), (2, "b"), (3, "c")]), &log(&[(1, "a"), (3, "c")]));
+        assert_eq!(judged.findings.len(), 1);
+        assert_eq!(judged.findings[0].subject, "audit 2");
+    }
+
+    #[test]
+    fn another_actor_is_a_finding() {
+        let mut is = log(&[(1, "a")]);
+        is.set("audit 1", "actor", "eve");
+        assert_eq!(judged(&log(&[(1, "a")]), &is).verdict(), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_login_of_the_harness_is_lawful_after_the_newest_only() {
+        let was = log(&[(1, "a"), (3, "b")]);
+        let mut is = was.clone();
+        is.0.extend(log(&[(4, "admin.auth.login")]).0);
+        assert_eq!(judged(&was, &is).verdict(), Verdict::Pass);
+        is.0.extend(log(&[(2, "admin.auth.login")]).0);
+        assert_eq!(judged(&was, &is).verdict(), Verdict::Fail);
+    }
+
+    #[test]
+    fn an_unexplained_new_entry_is_a_finding() {
+        let was = log(&[(1, "a")]);
+        let is = log(&[(1, "a"), (2, "admin.waitlist.cleared")]);
+        assert_eq!(judged(&was, &is).findings[0].subject, "audit 2");
+    }
+
+    #[test]
+    fn no_entry_at_all_is_inconclusive() {
+        let none = Objects::default();
+        assert_eq!(judged(&none, &none).verdict(), Verdict::Inconclusive);
+    }
+}
