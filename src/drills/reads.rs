@@ -123,3 +123,10 @@ pub fn judge(id: CheckId, expected: &Expected<'_>, seen: &Objects) -> Judgement 
 pub fn all_seen(looks: Vec<Look>) -> Result<BTreeMap<CheckId, Objects>, ObserveError> {
     looks.into_iter().map(|look| look.seen.map(|seen| (look.id, seen))).collect()
 }
+
+/// Every subject that the ledger fixes, for the negative control on clean instances.
+#[must_use]
+pub fn all_promised(ledger: &Ledger) -> Objects {
+    let each = COMPARED.iter().filter_map(|id| promised(*id, ledger));
+    Objects(each.flat_map(|objects| objects.0).collect())
+}

@@ -3,7 +3,7 @@
 use crate::client::Access;
 use crate::deployment::Service;
 use crate::deployment::release::Release;
-use crate::drills::context::{DrillContext, Stop, UsageError, chain, milliseconds, private_folder};
+use crate::drills::context::{DrillContext, Stop, UsageError, chain, milliseconds, private_folder, timestamp};
 use crate::drills::instances::{Deployment, Pair, Source, StartError};
 use crate::runtime::process::Stopped;
 use crate::seed::{self, SeedPlan, Seeded};
@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// How often a start that lost its port is tried again on new files.
 const START_TRIES: u32 = 3;
+
+/// How long before the drill the instances are told they were deployed, where the environment does not say.
+const DEPLOYED_BEFORE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
 /// How long the kernel may take to release what a gone process held.
 const QUIET_LIMIT: Duration = Duration::from_secs(2);
@@ -81,7 +84,8 @@ pub fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> 
     let release = Release {
         version: stated.version.or_else(|| Some(format!("drill-{}", env!("CARGO_PKG_VERSION")))),
         git_sha: stated.git_sha.or_else(|| Some(hex(&format!("release {seed}"))[..40].to_owned())),
-        deployed_at: stated.deployed_at.or_else(|| Some(context.evidence.run.started_at.clone())),
+        // A time of its own, well before any start of a process: a service that states its start instead is noticed.
+        deployed_at: stated.deployed_at.or_else(|| Some(timestamp(jiff::Timestamp::now() - DEPLOYED_BEFORE))),
     };
     let deployment = Deployment {
         admin_email: environment.access.admin_email.clone().unwrap_or_else(|| "ops@beam.local".to_owned()),
@@ -114,8 +118,6 @@ fn identities(context: &mut DrillContext, keys: Option<&Path>) -> Result<Value, 
         }
     };
     if let Value::Object(entries) = &mut all {
-        let (name, identity) = crate::checks::write_path::identity(seed);
-        entries.insert(name, identity);
         for private in entries.values().filter_map(|entry| entry.get("privateKeyBase64")?.as_str()) {
             context.secrets.add(private);
         }
@@ -211,6 +213,7 @@ pub struct StoppedSource {
 /// [`Stop`]; from here on a failed step is a failed drill.
 pub async fn stop(context: &mut DrillContext, source: Source, deployment: &Deployment) -> Result<StoppedSource, Stop> {
     context.outage_began = Some(Instant::now());
+    context.recovery_began = context.outage_began;
     let cut_at = jiff::Timestamp::now();
     let mut pair = source.0;
     let sets = [
