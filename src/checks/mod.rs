@@ -5,3 +5,19 @@
 
 /// Comparing named objects field by field, with the three origins of an expectation.
 pub mod expectation;
+
+/// How rows and cells are named and shown.
+pub mod disclosure;
+
+/// `content`.
+pub mod content;
+/// `integrity`.
+pub mod integrity;
+/// `polarity`.
+pub mod polarity;
+/// `restored-files`.
+pub mod restored_files;
+/// `schema`.
+pub mod schema;
+/// `snapshot-set`.
+pub mod snapshot_set;
