@@ -13,22 +13,36 @@ pub mod audit;
 pub mod bus;
 /// The negative control: empty before the restore.
 pub mod clean;
+/// `content`.
+pub mod content;
+/// How rows and cells are named and shown.
+pub mod disclosure;
 /// Comparing named objects field by field, with the three origins of an expectation.
 pub mod expectation;
 /// Health, stats and counts.
 pub mod health;
+/// `integrity`.
+pub mod integrity;
 /// Operator notifications.
 pub mod notifications;
 /// The error of a look, reading members, looks side by side.
 pub mod observing;
+/// `polarity`.
+pub mod polarity;
 /// Release truth.
 pub mod release;
 /// Beta requests.
 pub mod requests;
+/// `restored-files`.
+pub mod restored_files;
 /// Operators' roles.
 pub mod roles;
 /// Recovery time.
 pub mod rto;
+/// `schema`.
+pub mod schema;
+/// `snapshot-set`.
+pub mod snapshot_set;
 /// Processes that live on.
 pub mod stability;
 /// The lifecycle of an intent.
