@@ -7,16 +7,24 @@
 pub mod acl;
 /// Agents, keys, shield.
 pub mod agents;
+/// A deliberate call and how it ended.
+pub mod attempt;
 /// The audit log.
 pub mod audit;
 /// Bus messages.
 pub mod bus;
+/// Taken nonces, and which of them are sent again.
+pub mod claims;
 /// The negative control: empty before the restore.
 pub mod clean;
+/// Credentials issued before the backup.
+pub mod credentials;
 /// Comparing named objects field by field, with the three origins of an expectation.
 pub mod expectation;
 /// Health, stats and counts.
 pub mod health;
+/// Nonces sent again.
+pub mod nonces;
 /// Operator notifications.
 pub mod notifications;
 /// The error of a look, reading members, looks side by side.
@@ -27,6 +35,8 @@ pub mod release;
 pub mod requests;
 /// Operators' roles.
 pub mod roles;
+/// Lost writes.
+pub mod rpo;
 /// Recovery time.
 pub mod rto;
 /// Processes that live on.
@@ -41,3 +51,5 @@ pub mod traces;
 pub mod workspace_rows;
 /// Workspaces and what hangs on them.
 pub mod workspaces;
+/// New intents and messages.
+pub mod write_path;
