@@ -7,14 +7,20 @@
 pub mod acl;
 /// Agents, keys, shield.
 pub mod agents;
+/// A deliberate call and how it ended.
+pub mod attempt;
 /// The audit log.
 pub mod audit;
 /// Bus messages.
 pub mod bus;
+/// Taken nonces, and which of them are sent again.
+pub mod claims;
 /// The negative control: empty before the restore.
 pub mod clean;
 /// `content`.
 pub mod content;
+/// Credentials issued before the backup.
+pub mod credentials;
 /// How rows and cells are named and shown.
 pub mod disclosure;
 /// Comparing named objects field by field, with the three origins of an expectation.
@@ -23,6 +29,8 @@ pub mod expectation;
 pub mod health;
 /// `integrity`.
 pub mod integrity;
+/// Nonces sent again.
+pub mod nonces;
 /// Operator notifications.
 pub mod notifications;
 /// The error of a look, reading members, looks side by side.
@@ -37,6 +45,8 @@ pub mod requests;
 pub mod restored_files;
 /// Operators' roles.
 pub mod roles;
+/// Lost writes.
+pub mod rpo;
 /// Recovery time.
 pub mod rto;
 /// `schema`.
@@ -55,3 +65,5 @@ pub mod traces;
 pub mod workspace_rows;
 /// Workspaces and what hangs on them.
 pub mod workspaces;
+/// New intents and messages.
+pub mod write_path;

@@ -92,12 +92,15 @@ fn path_of(url: &str) -> &str {
 ///
 /// # Errors
 /// The first look that fails.
-pub(crate) async fn side_by_side<R, F>(looks: impl IntoIterator<Item = F>) -> Result<Vec<R>, ObserveError>
+pub(crate) fn side_by_side<R, F>(
+    looks: impl IntoIterator<Item = F>,
+) -> impl Future<Output = Result<Vec<R>, ObserveError>>
 where
     F: Future<Output = Result<R, ObserveError>>,
 {
+    // A vector at once: a closure held across an await would keep the whole look from being `Send`.
     let looks: Vec<F> = looks.into_iter().collect();
-    stream::iter(looks).buffered(SIDE_BY_SIDE).try_collect().await
+    stream::iter(looks).buffered(SIDE_BY_SIDE).try_collect()
 }
 
 /// A member that the contract promises.

@@ -5,8 +5,10 @@
 
 use crate::client::http::{Answer, ClientError, Connection, Reply, bearer, forward_from_fresh_address, segment};
 use crate::client::secret::Secret;
+use crate::client::signing::{KeyPair, heartbeat_signature};
 use crate::deployment::Service;
 use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -256,6 +258,34 @@ impl DirectoryClient {
     pub async fn revoke_key(&self, beam_id: &str, proof: &Value) -> Result<Answer<Value>, ClientError> {
         let path = format!("/agents/{}/keys/revoke", segment(beam_id));
         self.write(Method::POST, &path, proof).await?.typed()
+    }
+
+    /// `POST /agents/{beamId}/heartbeat` signed with a key; every status is an answer. Moves `last_seen`.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn heartbeat(
+        &self,
+        beam_id: &str,
+        key: &KeyPair,
+        timestamp: &str,
+        nonce: &str,
+    ) -> Result<Reply, ClientError> {
+        let signature = heartbeat_signature(beam_id, key, timestamp, nonce);
+        let mut headers = HeaderMap::new();
+        forward_from_fresh_address(&mut headers);
+        let signed = [
+            ("x-beam-timestamp", timestamp),
+            ("x-beam-nonce", nonce),
+            ("x-beam-signature", &signature),
+        ];
+        for (name, value) in signed {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        let path = format!("/agents/{}/heartbeat", segment(beam_id));
+        self.connection.call(Method::POST, &path, headers, None).await
     }
 
     /// `GET /keys/revoked`.

@@ -1,0 +1,310 @@
+//! Do credentials issued before the backup still work, and wrong ones not?
+//!
+//! A fresh login hides a changed `JWT_SECRET` and public stats hide a changed bus key (contract, surprise 41), so only
+//! what was issued before is tried, each beside a wrong one. Never prints a credential. Writes little: a visibility that is
+//! set to what it is, heartbeats. Source: Beam 1.6.0, contract sections 2.2, 2.5 and 3.2.
+
+use crate::checks::attempt::{self, Attempt, ending};
+use crate::checks::observing::{ObserveError, Signers, side_by_side, text};
+use crate::client::Access;
+use crate::client::http::{ClientError, Reply, segment};
+use crate::client::secret::Secret;
+use crate::client::signing::KeyPair;
+use crate::evidence::{CheckId, Judgement};
+use crate::seed::credentials::Credentials;
+use jiff::Timestamp;
+use reqwest::Method;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// This check.
+pub const ID: CheckId = CheckId::Credentials;
+
+const ACCEPTED: &str = "accepted";
+const REFUSED: &str = "refused";
+
+/// What was issued before the backup. Whatever is absent is not tried.
+#[derive(Debug, Clone, Default)]
+pub struct Held {
+    /// An admin session that was alive.
+    pub session: Option<Secret>,
+    /// A session that was revoked.
+    pub revoked_session: Option<Secret>,
+    /// A magic link that was used.
+    pub used_magic_link: Option<Secret>,
+    /// API keys by Beam id.
+    pub api_keys: BTreeMap<String, Secret>,
+    /// API keys by organisation.
+    pub org_keys: BTreeMap<String, Secret>,
+    /// Active signing keys.
+    pub signers: Signers,
+    /// Signing keys that were replaced.
+    pub revoked_keys: Signers,
+    /// The bus's API key, `None` for a bus without authentication.
+    pub bus_key: Option<Secret>,
+}
+
+impl Held {
+    /// What a seed holds.
+    #[must_use]
+    pub fn of_seed(credentials: &Credentials, bus_key: Option<Secret>) -> Held {
+        Held {
+            session: Some(credentials.session.clone()),
+            revoked_session: Some(credentials.revoked_session.clone()),
+            used_magic_link: Some(credentials.used_magic_link.clone()),
+            api_keys: credentials.api_keys.clone(),
+            org_keys: BTreeMap::new(),
+            signers: credentials.keys.clone(),
+            revoked_keys: credentials.revoked_keys.clone(),
+            bus_key,
+        }
+    }
+}
+
+/// Tries everything that is held, and wrong ones beside it.
+///
+/// # Errors
+/// The list of agents cannot be read; single refusals and failures are facts.
+pub async fn observe(access: &Access, held: &Held, now: Timestamp) -> Result<Vec<Attempt>, ObserveError> {
+    let mut visibilities = BTreeMap::new();
+    if !held.api_keys.is_empty() {
+        for agent in &access.directory.directory_agents().await?.value {
+            let (id, visibility) = (text(agent, "beam_id", AGENTS)?, text(agent, "visibility", AGENTS)?);
+            visibilities.insert(id.to_owned(), visibility.to_owned());
+        }
+    }
+    let (sessions, bus, keys, orgs, signatures) = tokio::join!(
+        sessions(access, held),
+        bus_keys(access, held),
+        api_keys(access, held, &visibilities),
+        org_keys(access, held),
+        signatures(access, held, now),
+    );
+    let mut attempts = sessions;
+    attempts.extend(bus);
+    attempts.extend(keys?);
+    attempts.extend(orgs?);
+    attempts.extend(signatures?);
+    Ok(attempts)
+}
+
+const AGENTS: &str = "GET /directory/agents";
+const SESSION: &str = "GET /admin/auth/session";
+
+async fn sessions(access: &Access, held: &Held) -> Vec<Attempt> {
+    let mut attempts = Vec::new();
+    let mut tried = Vec::new();
+    if let Some(session) = &held.session {
+        tried.push((
+            "session issued before the backup",
+            session.expose().to_owned(),
+            ACCEPTED,
+        ));
+        tried.push(("session with a broken signature", broken(session.expose()), REFUSED));
+    }
+    if let Some(revoked) = &held.revoked_session {
+        tried.push((
+            "session revoked before the backup",
+            revoked.expose().to_owned(),
+            REFUSED,
+        ));
+    }
+    for (subject, token, wanted) in tried {
+        let client = access.directory.with_session(&token);
+        let answer = client.call(Method::GET, SESSION.trim_start_matches("GET "), None).await;
+        attempts.push(outcome(subject, SESSION, wanted, &answer));
+    }
+    if let Some(link) = &held.used_magic_link {
+        let place = "POST /admin/auth/verify";
+        let body = json!({"token": link.expose()});
+        let client = access.directory.anonymous();
+        let answer = client.call(Method::POST, "/admin/auth/verify", Some(&body)).await;
+        attempts.push(outcome("magic link used before the backup", place, REFUSED, &answer));
+    }
+    attempts
+}
+
+async fn bus_keys(access: &Access, held: &Held) -> Vec<Attempt> {
+    let Some(key) = &held.bus_key else { return Vec::new() };
+    let wrong = broken(key.expose());
+    let tried = [
+        ("bus key from before the backup", Some(key.expose()), ACCEPTED),
+        ("bus without a key", None, REFUSED),
+        ("bus with a wrong key", Some(wrong.as_str()), REFUSED),
+    ];
+    let mut attempts = Vec::new();
+    for (subject, key, wanted) in tried {
+        let answer = access
+            .bus
+            .with_key(key)
+            .call(Method::GET, "/v1/beam/history?limit=1", None)
+            .await;
+        attempts.push(outcome(subject, "GET /v1/beam/history", wanted, &answer));
+    }
+    attempts
+}
+
+async fn api_keys(
+    access: &Access,
+    held: &Held,
+    visibilities: &BTreeMap<String, String>,
+) -> Result<Vec<Attempt>, ObserveError> {
+    let wrong = held
+        .api_keys
+        .first_key_value()
+        .map(|(id, key)| (id, broken(key.expose()), REFUSED));
+    let tried = held
+        .api_keys
+        .iter()
+        .map(|(id, key)| (id, key.expose().to_owned(), ACCEPTED))
+        .chain(wrong);
+    let looks = tried.map(|(id, key, wanted)| async move {
+        let place = "PATCH /agents/{beamId}/visibility";
+        let right = if wanted == ACCEPTED { "API key" } else { "wrong API key" };
+        let subject = format!("{right} of {id}");
+        let Some(visibility) = visibilities.get(id) else {
+            return Ok(Attempt::new(subject, place, wanted, "no such agent"));
+        };
+        // The only call that proves an API key and changes nothing.
+        let path = format!("/agents/{}/visibility", segment(id));
+        let client = access.directory.with_session(&key);
+        let answer = client
+            .call(Method::PATCH, &path, Some(&json!({"visibility": visibility})))
+            .await;
+        Ok(outcome(subject, place, wanted, &answer))
+    });
+    side_by_side(looks).await
+}
+
+async fn org_keys(access: &Access, held: &Held) -> Result<Vec<Attempt>, ObserveError> {
+    let looks = held.org_keys.iter().map(|(org, key)| async move {
+        let path = format!("/orgs/{}/agents", segment(org));
+        let client = access.directory.with_session(key.expose());
+        // Without a name no agent is made: the answer tells whether the key was taken.
+        let answer = client.call(Method::POST, &path, Some(&json!({}))).await;
+        let observed = match &answer {
+            Ok(reply) if reply.status == 400 => ACCEPTED.to_owned(),
+            other => ending(other),
+        };
+        Ok(Attempt::new(
+            format!("API key of organisation {org}"),
+            "POST /orgs/{name}/agents",
+            ACCEPTED,
+            observed,
+        ))
+    });
+    side_by_side(looks).await
+}
+
+async fn signatures(access: &Access, held: &Held, now: Timestamp) -> Result<Vec<Attempt>, ObserveError> {
+    let at = format!("{now:.3}");
+    let right = held
+        .signers
+        .iter()
+        .map(|(id, key)| ("signing key of", id, key.clone(), ACCEPTED));
+    let revoked = held
+        .revoked_keys
+        .iter()
+        .map(|(id, key)| ("replaced signing key of", id, key.clone(), REFUSED));
+    let foreign = held
+        .signers
+        .first_key_value()
+        .map(|(id, _)| ("foreign signing key for", id, KeyPair::from_bytes(&[0x5a; 32]), REFUSED));
+    let tried: Vec<_> = right.chain(revoked).chain(foreign).collect();
+    let looks = tried.into_iter().enumerate().map(|(n, (what, id, key, wanted))| {
+        let at = &at;
+        async move {
+            let nonce = format!("drill-{}-{n}", now.as_millisecond());
+            let answer = access.directory.heartbeat(id, &key, at, &nonce).await;
+            let place = "POST /agents/{beamId}/heartbeat";
+            Ok(outcome(format!("{what} {id}"), place, wanted, &answer))
+        }
+    });
+    side_by_side(looks).await
+}
+
+/// The same text with another last character.
+fn broken(secret: &str) -> String {
+    let mut broken = secret.to_owned();
+    let last = broken.pop();
+    // Two characters on: the last one of an encoded text may hold bits that do not count.
+    broken.pop();
+    broken.push(if last == Some('A') { 'b' } else { 'A' });
+    broken.push('x');
+    broken
+}
+
+fn outcome(subject: impl Into<String>, place: &str, wanted: &str, answer: &Result<Reply, ClientError>) -> Attempt {
+    let observed = match answer {
+        Ok(reply) if reply.status == 200 => ACCEPTED.to_owned(),
+        Ok(reply) if matches!(reply.status, 401 | 403) && wanted == REFUSED => REFUSED.to_owned(),
+        other => ending(other),
+    };
+    Attempt::new(subject, place, wanted, observed)
+}
+
+/// Everything issued has to be accepted, everything wrong refused.
+#[must_use]
+pub fn judge(attempts: &[Attempt]) -> Judgement {
+    attempt::judged(attempts, "credentials as they should be")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::http::Request;
+    use crate::deployment::Service;
+    use crate::evidence::Verdict;
+
+    fn answer(status: u16) -> Result<Reply, ClientError> {
+        Ok(Reply {
+            request: Request {
+                service: Service::Directory,
+                method: Method::GET,
+                url: "http://127.0.0.1:1/x".to_owned(),
+            },
+            status,
+            body: json!({"errorCode": "UNAUTHORIZED"}),
+        })
+    }
+
+    #[test]
+    fn a_session_that_works_and_a_wrong_one_that_does_not_pass() {
+        let attempts = [
+            outcome("old", SESSION, ACCEPTED, &answer(200)),
+            outcome("wrong", SESSION, REFUSED, &answer(401)),
+        ];
+        assert_eq!(judge(&attempts).verdict(), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_session_that_died_is_a_finding() {
+        let judged = judge(&[outcome("old", SESSION, ACCEPTED, &answer(401))]);
+        assert_eq!(judged.findings[0].observed, "401 UNAUTHORIZED");
+    }
+
+    #[test]
+    fn a_wrong_key_that_is_accepted_is_a_finding() {
+        let judged = judge(&[outcome("wrong", SESSION, REFUSED, &answer(200))]);
+        assert_eq!(judged.findings[0].observed, ACCEPTED);
+    }
+
+    #[test]
+    fn a_server_error_is_no_refusal() {
+        assert_eq!(
+            judge(&[outcome("wrong", SESSION, REFUSED, &answer(500))]).verdict(),
+            Verdict::Fail
+        );
+    }
+
+    #[test]
+    fn nothing_held_is_inconclusive() {
+        assert_eq!(judge(&[]).verdict(), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn a_broken_secret_differs() {
+        assert_ne!(broken("abcA"), "abcA");
+        assert_ne!(broken(""), "");
+    }
+}
