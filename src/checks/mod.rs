@@ -15,9 +15,18 @@ pub mod content;
 pub mod integrity;
 /// `polarity`.
 pub mod polarity;
+/// Predicted changes against those that happened.
+pub mod prediction;
 /// `restored-files`.
 pub mod restored_files;
 /// `schema`.
 pub mod schema;
 /// `snapshot-set`.
 pub mod snapshot_set;
+/// What the first start changes.
+pub mod start_rules;
+
+/// `in-flight`.
+pub mod in_flight;
+/// `startup-diff`.
+pub mod startup_diff;
