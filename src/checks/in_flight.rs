@@ -4,7 +4,7 @@
 //! intent without trace is a finding even at rest: the directory cannot start on it, ever.
 
 use crate::checks::prediction::Window;
-use crate::checks::start_rules::{End, InFlight, predict_in_flight};
+use crate::checks::unfinished::{End, InFlight, predict_in_flight};
 use crate::deployment::Service;
 use crate::evidence::{CheckId, Finding, Judgement, short};
 use crate::snapshot::database::{DatabaseError, Databases};

@@ -25,8 +25,12 @@ pub mod schema;
 pub mod snapshot_set;
 /// What the first start changes.
 pub mod start_rules;
+/// Unfinished intents and messages.
+pub mod unfinished;
 
 /// `in-flight`.
 pub mod in_flight;
+/// `skew`.
+pub mod skew;
 /// `startup-diff`.
 pub mod startup_diff;
