@@ -27,6 +27,8 @@ pub mod disclosure;
 pub mod expectation;
 /// Health, stats and counts.
 pub mod health;
+/// `in-flight`.
+pub mod in_flight;
 /// `integrity`.
 pub mod integrity;
 /// Nonces sent again.
@@ -37,6 +39,8 @@ pub mod notifications;
 pub mod observing;
 /// `polarity`.
 pub mod polarity;
+/// Predicted changes against those that happened.
+pub mod prediction;
 /// Release truth.
 pub mod release;
 /// Beta requests.
@@ -51,16 +55,24 @@ pub mod rpo;
 pub mod rto;
 /// `schema`.
 pub mod schema;
+/// `skew`.
+pub mod skew;
 /// `snapshot-set`.
 pub mod snapshot_set;
 /// Processes that live on.
 pub mod stability;
 /// The lifecycle of an intent.
 mod stages;
+/// What the first start changes.
+pub mod start_rules;
 /// Starts on the restored files.
 pub mod startable;
+/// `startup-diff`.
+pub mod startup_diff;
 /// Intent traces.
 pub mod traces;
+/// Unfinished intents and messages.
+pub mod unfinished;
 /// Workspaces as the rows have them.
 pub mod workspace_rows;
 /// Workspaces and what hangs on them.
