@@ -1,5 +1,6 @@
 //! What every drill needs: clock, seed, folders, secrets, evidence, progress, the time limit. No step of any procedure.
 
+use crate::drills::stages::Stages;
 use crate::deployment::Service;
 use crate::deployment::environment::Environment;
 use crate::evidence::{
@@ -37,6 +38,8 @@ pub struct DrillRequest {
     pub harness_git_sha: Option<String>,
     /// The binary of the reference services; needed where the environment gives no command.
     pub reference_services: Option<PathBuf>,
+    /// Who acts on the files at the drill's stages; nobody in a drill that is meant seriously.
+    pub stages: Stages,
 }
 
 /// Known before anything was started: exit 2. The text says what, where and what to do.
