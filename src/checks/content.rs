@@ -184,12 +184,12 @@ pub fn judge(facts: &Facts, required: &BTreeSet<String>) -> Judgement {
         return judged;
     };
     let rows = |side: &Side| side.summary.tables.iter().map(|table| table.rows).sum::<u64>();
-    let phrase = |side: &Side| {
+    let mut phrases = facts.sides.iter().map(|side| {
         let (tables, place) = (side.summary.tables.len(), side.place.name());
         format!("{} rows in {tables} tables ({place})", rows(side))
-    };
-    judged.expected = phrase(reference);
-    judged.observed = others.iter().map(phrase).collect::<Vec<_>>().join(", ");
+    });
+    judged.expected = phrases.next().unwrap_or_default();
+    judged.observed = phrases.collect::<Vec<_>>().join(", ");
     if rows(reference) > 0 || others.iter().any(|side| rows(side) > 0) {
         judged.items = others.iter().map(|side| side.summary.tables.len() as u64).sum();
     }
@@ -289,11 +289,11 @@ fn place(service: Service, place: Place) -> String {
 mod tests {
     use super::*;
     use crate::evidence::Verdict;
-    use crate::snapshot::recorded::{alter, at_rest, file, plain};
+    use crate::snapshot::recorded::{alter, file, plain_at_rest};
 
     fn judged_after(service: Service, sql: &str) -> Judgement {
-        let source = plain(&at_rest());
-        let snapshot = plain(&at_rest());
+        let source = plain_at_rest();
+        let snapshot = plain_at_rest();
         alter(&file(&snapshot, service), sql);
         let (one, two) = (file(&source, service), file(&snapshot, service));
         let facts = observe(service, &[(Place::Source, &one), (Place::Snapshot, &two)]).expect("read");
@@ -325,63 +325,65 @@ mod tests {
         }
     }
 
+    const DIRECTORY_FAULTS: &[(&str, &str)] = &[
+        (
+            "DELETE FROM agents WHERE beam_id LIKE 'sender@%'",
+            "agents[beam_id=sender@acme.beam.directory]",
+        ),
+        (
+            "DELETE FROM intent_log WHERE nonce='drill-echo-3'",
+            "intent_log[id=3, nonce=drill-echo-3]",
+        ),
+        (
+            "DELETE FROM intent_trace_events WHERE id=7",
+            "intent_trace_events[id=7, nonce=",
+        ),
+        (
+            "UPDATE waitlist SET operator_notes=NULL, next_action=NULL WHERE id=1",
+            "waitlist[id=1] ",
+        ),
+        (
+            "UPDATE intent_log SET error_code='' WHERE nonce='drill-echo-1'",
+            "intent_log[id=1, nonce=drill-echo-1] error_code",
+        ),
+        (
+            "DELETE FROM sqlite_sequence WHERE name='intent_log'",
+            "sqlite_sequence[",
+        ),
+        (
+            "UPDATE agents SET display_name=display_name||char(0)||'x' WHERE beam_id LIKE 'recv@%'",
+            "agents[beam_id=recv@northwind.beam.directory] display_name",
+        ),
+        (
+            "UPDATE workspace_policies SET policy_json='{\"x\":1}'",
+            "workspace_policies[",
+        ),
+        (
+            "UPDATE directory_roles SET directory_url=directory_url||'/'",
+            "directory_roles[",
+        ),
+        ("DELETE FROM rate_limits", "rate_limits["),
+        (
+            "INSERT INTO waitlist SELECT NULL, email, source, company, agent_count, workflow_type, workflow_summary, proof_intent_nonce, status, owner, operator_notes, next_action, last_contact_at, blocked_prerequisites, created_at, updated_at, next_meeting_at, reminder_at, stage_entered_at FROM waitlist WHERE id=1",
+            "waitlist[id=5]",
+        ),
+        ("DROP TABLE dns_cache", "dns_cache"),
+        ("CREATE TABLE residue(x)", "residue"),
+        ("PRAGMA user_version=7", "pragma user_version"),
+        (
+            "UPDATE intent_log SET nonce=nonce||char(0x200b) WHERE id=1",
+            "intent_log[id=1, nonce=drill-echo-1] nonce",
+        ),
+        (
+            "UPDATE admin_sessions SET revoked_at=NULL, expires_at='2030'",
+            "admin_sessions[",
+        ),
+        ("UPDATE agents SET trust_score=trust_score/2", "agents["),
+    ];
+
     #[test]
     fn every_fault_of_the_directory_content_is_found_and_named() {
-        for (sql, subject) in [
-            (
-                "DELETE FROM agents WHERE beam_id LIKE 'sender@%'",
-                "agents[beam_id=sender@acme.beam.directory]",
-            ),
-            (
-                "DELETE FROM intent_log WHERE nonce='drill-echo-3'",
-                "intent_log[id=3, nonce=drill-echo-3]",
-            ),
-            (
-                "DELETE FROM intent_trace_events WHERE id=7",
-                "intent_trace_events[id=7, nonce=",
-            ),
-            (
-                "UPDATE waitlist SET operator_notes=NULL, next_action=NULL WHERE id=1",
-                "waitlist[id=1] ",
-            ),
-            (
-                "UPDATE intent_log SET error_code='' WHERE nonce='drill-echo-1'",
-                "intent_log[id=1, nonce=drill-echo-1] error_code",
-            ),
-            (
-                "DELETE FROM sqlite_sequence WHERE name='intent_log'",
-                "sqlite_sequence[",
-            ),
-            (
-                "UPDATE agents SET display_name=display_name||char(0)||'x' WHERE beam_id LIKE 'recv@%'",
-                "agents[beam_id=recv@northwind.beam.directory] display_name",
-            ),
-            (
-                "UPDATE workspace_policies SET policy_json='{\"x\":1}'",
-                "workspace_policies[",
-            ),
-            (
-                "UPDATE directory_roles SET directory_url=directory_url||'/'",
-                "directory_roles[",
-            ),
-            ("DELETE FROM rate_limits", "rate_limits["),
-            (
-                "INSERT INTO waitlist SELECT NULL, email, source, company, agent_count, workflow_type, workflow_summary, proof_intent_nonce, status, owner, operator_notes, next_action, last_contact_at, blocked_prerequisites, created_at, updated_at, next_meeting_at, reminder_at, stage_entered_at FROM waitlist WHERE id=1",
-                "waitlist[id=5]",
-            ),
-            ("DROP TABLE dns_cache", "dns_cache"),
-            ("CREATE TABLE residue(x)", "residue"),
-            ("PRAGMA user_version=7", "pragma user_version"),
-            (
-                "UPDATE intent_log SET nonce=nonce||char(0x200b) WHERE id=1",
-                "intent_log[id=1, nonce=drill-echo-1] nonce",
-            ),
-            (
-                "UPDATE admin_sessions SET revoked_at=NULL, expires_at='2030'",
-                "admin_sessions[",
-            ),
-            ("UPDATE agents SET trust_score=trust_score/2", "agents["),
-        ] {
+        for (sql, subject) in DIRECTORY_FAULTS {
             let judged = judged_after(Service::Directory, sql);
             assert_eq!(judged.verdict(), Verdict::Fail, "{sql}");
             assert!(
@@ -442,7 +444,7 @@ mod tests {
 
     #[test]
     fn a_required_table_without_rows_fails_even_when_all_places_agree() {
-        let source = plain(&at_rest());
+        let source = plain_at_rest();
         alter(
             &file(&source, Service::Directory),
             "DELETE FROM agents; DELETE FROM workspaces",

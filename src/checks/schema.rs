@@ -156,10 +156,10 @@ fn statistics(database: &Database, source: Option<&Database>, scratch: &Path) ->
     if ours.is_empty() {
         return Ok(Statistics::Absent);
     }
-    if let Some(source) = source {
-        if stat_rows(source, "sqlite_stat1")? == ours {
-            return Ok(Statistics::AsSource);
-        }
+    if let Some(source) = source
+        && stat_rows(source, "sqlite_stat1")? == ours
+    {
+        return Ok(Statistics::AsSource);
     }
     let analysed = analysed(database.path(), scratch)?;
     Ok(if analysed == ours {
@@ -293,10 +293,10 @@ fn head(fingerprint: &str) -> &str {
 mod tests {
     use super::*;
     use crate::evidence::Verdict;
-    use crate::snapshot::recorded::{alter, at_rest, file, plain};
+    use crate::snapshot::recorded::{alter, file, plain_at_rest};
 
     fn facts_after(service: Service, sql: &str) -> Facts {
-        let (source, snapshot) = (plain(&at_rest()), plain(&at_rest()));
+        let (source, snapshot) = (plain_at_rest(), plain_at_rest());
         alter(&file(&snapshot, service), sql);
         let (one, two) = (file(&source, service), file(&snapshot, service));
         observe(service, &two, Some(&one), Some(&one), snapshot.path()).expect("read")
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_check_that_only_the_clean_instance_has_is_a_note() {
-        let (clean, snapshot) = (plain(&at_rest()), plain(&at_rest()));
+        let (clean, snapshot) = (plain_at_rest(), plain_at_rest());
         let path = file(&snapshot, Service::Directory);
         alter(
             &path,
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn compared_with_nobody_is_inconclusive() {
-        let folder = plain(&at_rest());
+        let folder = plain_at_rest();
         let path = file(&folder, Service::Bus);
         let facts = observe(Service::Bus, &path, None, None, folder.path()).expect("read");
         assert_eq!(judge(&facts).verdict(), Verdict::Inconclusive);

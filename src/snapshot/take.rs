@@ -1,6 +1,5 @@
 //! Takes a snapshot of a stopped deployment: `plan`, then `perform` (`copy` the raw sets, `seal` them).
 
-use crate::deployment::Service;
 use crate::snapshot::consolidate::{ConsolidateError, consolidate};
 use crate::snapshot::copying::{self, CopyError};
 use crate::snapshot::database::DatabaseError;
@@ -231,6 +230,7 @@ fn written(at: jiff::Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deployment::Service;
     use crate::snapshot::recorded::{self, request, sets_in, taken};
     use std::os::unix::fs::PermissionsExt;
 
