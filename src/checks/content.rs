@@ -6,7 +6,7 @@
 
 use crate::checks::disclosure::{change_name, shown_pair};
 use crate::deployment::Service;
-use crate::evidence::{CheckId, Finding, Judgement};
+use crate::evidence::{CheckId, Finding, Judgement, short};
 use crate::snapshot::database::{Database, DatabaseError};
 use crate::snapshot::difference::{RowChange, table_difference};
 use crate::snapshot::digest::Pragmas;
@@ -79,25 +79,43 @@ pub struct Facts {
     pub sides: Vec<Side>,
     /// Rows that differ from the reference.
     pub differences: Vec<Difference>,
+    /// Places other than the reference that could not be read to the end: a damaged page, no database.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A place that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// The place.
+    pub place: Place,
+    /// `table audit_log`, or the file.
+    pub what: String,
+    /// What SQLite said.
+    pub cause: String,
 }
 
 /// Reads all places; the first is the reference the others are held against.
 ///
 /// # Errors
-/// [`DatabaseError`] naming the file or table that cannot be read.
+/// [`DatabaseError`] when the reference cannot be read; of another place that is a fact.
 pub fn observe(service: Service, places: &[(Place, &Path)]) -> Result<Facts, DatabaseError> {
     let mut facts = Facts {
         service,
         sides: Vec::new(),
         differences: Vec::new(),
+        unreadable: Vec::new(),
     };
     let mut reference: Option<Database> = None;
     for (place, path) in places {
-        let database = Database::open(path)?;
-        let side = Side {
-            place: *place,
-            summary: summarise_open(&database)?,
+        let read = Database::open(path).and_then(|database| Ok((summarise_open(&database)?, database)));
+        let (summary, database) = match read {
+            Err(error) if reference.is_some() => {
+                facts.unreadable.push(unreadable(*place, &error));
+                continue;
+            }
+            other => other?,
         };
+        let side = Side { place: *place, summary };
         if let (Some(reference), Some(first)) = (&reference, facts.sides.first()) {
             for table in differing_tables(&first.summary, &side.summary) {
                 let found = differences(*place, &table, reference, &database)?;
@@ -108,6 +126,18 @@ pub fn observe(service: Service, places: &[(Place, &Path)]) -> Result<Facts, Dat
         reference.get_or_insert(database);
     }
     Ok(facts)
+}
+
+fn unreadable(place: Place, error: &DatabaseError) -> Unreadable {
+    let what = match error {
+        DatabaseError::Open { .. } => "the file".to_owned(),
+        DatabaseError::Read { what, .. } => short(what),
+    };
+    Unreadable {
+        place,
+        what,
+        cause: std::error::Error::source(error).map_or_else(String::new, ToString::to_string),
+    }
 }
 
 /// Tables that are on both sides and differ.
@@ -195,6 +225,16 @@ pub fn judge(facts: &Facts, required: &BTreeSet<String>) -> Judgement {
     }
     for side in others {
         compare(facts, reference, side, &mut judged);
+    }
+    for one in &facts.unreadable {
+        let place = place(facts.service, one.place);
+        let observed = format!("unreadable: {}", one.cause);
+        judged.findings.push(Finding::new(
+            one.what.as_str(),
+            "readable to its last row",
+            observed,
+            place,
+        ));
     }
     for side in &facts.sides {
         for table in side.summary.tables.iter().filter(|table| table.rows == 0) {
@@ -465,7 +505,24 @@ mod tests {
             service: Service::Bus,
             sides: Vec::new(),
             differences: Vec::new(),
+            unreadable: Vec::new(),
         };
         assert_eq!(judge(&none, &BTreeSet::new()).verdict(), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn a_damaged_page_or_garbage_is_a_finding_and_not_an_error() {
+        let (source, snapshot) = (plain_at_rest(), plain_at_rest());
+        let (one, two) = (file(&source, Service::Bus), file(&snapshot, Service::Bus));
+        let look = || {
+            let facts = observe(Service::Bus, &[(Place::Source, &one), (Place::Snapshot, &two)]).expect("read");
+            judge(&facts, &BTreeSet::new())
+        };
+        let mut bytes = std::fs::read(&two).expect("read");
+        bytes[4_096] = 0x7f;
+        std::fs::write(&two, &bytes).expect("written");
+        assert_eq!(subjects(&look()), ["table beam_messages"]);
+        std::fs::write(&two, b"garbage").expect("written");
+        assert_eq!(subjects(&look()), ["the file"]);
     }
 }

@@ -220,6 +220,12 @@ fn copy_beside(plan: &RestorePlan) -> Result<(), RestoreError> {
             source,
         };
         let temporary = copying::temporary_beside(&target.to);
+        if target.stale.contains(&temporary) {
+            fs::remove_file(&temporary).map_err(|source| RestoreError::Look {
+                path: temporary.clone(),
+                source,
+            })?;
+        }
         let copied = copying::copy_new(&target.from, &temporary).map_err(failed)?;
         if copied.sha256 != target.expected.sha256 {
             return Err(RestoreError::ReadsBackOtherwise {
@@ -234,7 +240,13 @@ fn copy_beside(plan: &RestorePlan) -> Result<(), RestoreError> {
 
 fn put_in_place(plan: &RestorePlan) -> Result<Restored, RestoreError> {
     let mut removed = Vec::new();
-    for path in plan.targets.iter().flat_map(|target| &target.stale) {
+    let fresh: Vec<PathBuf> = plan
+        .targets
+        .iter()
+        .map(|target| copying::temporary_beside(&target.to))
+        .collect();
+    let stale = plan.targets.iter().flat_map(|target| &target.stale);
+    for path in stale.filter(|path| !fresh.contains(path)) {
         match fs::remove_file(path) {
             Ok(()) => removed.push(path.clone()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -315,7 +327,9 @@ fn stale_files(place: &CleanPlace) -> Result<Vec<PathBuf>, RestoreError> {
         source,
     };
     let files = place.files();
-    let own = [files.wal(), files.shm(), files.journal(), files.main];
+    // The temporary name is what a restore that was killed half-way leaves.
+    let unfinished = copying::temporary_beside(&files.main);
+    let own = [files.wal(), files.shm(), files.journal(), unfinished, files.main];
     for entry in fs::read_dir(place.folder()).map_err(look)? {
         let entry = entry.map_err(look)?;
         let is_file = entry.file_type().map_err(look)?.is_file();
@@ -399,6 +413,16 @@ mod tests {
                 1
             );
         }
+    }
+
+    #[test]
+    fn what_a_restore_that_was_killed_half_way_left_is_replaced() {
+        let (_run, snapshot, places) = arranged();
+        let left = copying::temporary_beside(&places.bus.database());
+        fs::write(&left, b"half of a file").expect("written");
+        let plan = plan(&snapshot, &places, &[]).expect("planned");
+        perform(&plan, &places).expect("performed");
+        assert!(!left.exists() && places.bus.database().exists());
     }
 
     #[test]

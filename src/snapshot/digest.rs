@@ -63,14 +63,19 @@ pub(crate) fn select_of(table: &str, columns: &[String]) -> String {
 pub fn table(database: &Database, name: &str) -> Result<TableSummary, DatabaseError> {
     let (columns, sql) = select(database, name)?;
     let (mut rows, mut lanes, mut buffer) = (0_u64, [0_u64; 4], Vec::new());
-    database.each(&sql, |row| {
+    let pass = database.each(&sql, |row| {
         let hash = row_hash(row, columns.len(), &mut buffer)?;
         for (lane, part) in lanes.iter_mut().zip(hash) {
             *lane = lane.wrapping_add(part);
         }
         rows += 1;
         Ok(())
-    })?;
+    });
+    match pass {
+        // The table's name says more than the statement.
+        Err(DatabaseError::Read { source, .. }) => return Err(database.unreadable(&format!("table {name}"), source)),
+        other => other?,
+    }
     let mut hash = Sha256::new();
     hash.update(b"recovery-drill-table/1");
     for column in &columns {
