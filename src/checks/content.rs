@@ -4,12 +4,10 @@
 //! classes, and the content pragmas. Digests first; only tables that differ are read row by row. An empty table counts as
 //! compared when its side has rows elsewhere and the schema says it is the same table.
 
-use crate::checks::disclosure::{change_name, shown_pair};
+use crate::checks::row_differences::{DescribedRow, described_differences};
 use crate::deployment::Service;
 use crate::evidence::{CheckId, Finding, Judgement, short};
 use crate::snapshot::database::{Database, DatabaseError};
-use crate::snapshot::difference::{RowChange, table_difference};
-use crate::snapshot::digest::Pragmas;
 use crate::snapshot::summary::{Summary, summarise_open};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -19,8 +17,6 @@ use std::path::Path;
 pub const ID: CheckId = CheckId::Content;
 /// Tables that no backup may have empty, whatever else an environment requires.
 pub const REQUIRED_TABLES: [&str; 3] = ["agents", "intent_log", "beam_messages"];
-/// Rows of one table that are fetched of each side.
-const ROW_CAP: usize = 1_000;
 
 /// One of the places where the same content must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,19 +51,13 @@ pub struct Side {
     pub summary: Summary,
 }
 
-/// One row or cell that differs, already fit to be shown.
+/// One row or cell that differs from the reference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// The place that is wrong.
     pub place: Place,
-    /// Its table.
-    pub table: String,
-    /// `agents[beam_id=…] public_key`.
-    pub subject: String,
-    /// What the first place has.
-    pub expected: String,
-    /// What this place has.
-    pub observed: String,
+    /// Row, expected and observed, fit to be shown.
+    pub row: DescribedRow,
 }
 
 /// What was seen of one service.
@@ -118,8 +108,9 @@ pub fn observe(service: Service, places: &[(Place, &Path)]) -> Result<Facts, Dat
         let side = Side { place: *place, summary };
         if let (Some(reference), Some(first)) = (&reference, facts.sides.first()) {
             for table in differing_tables(&first.summary, &side.summary) {
-                let found = differences(*place, &table, reference, &database)?;
-                facts.differences.extend(found);
+                let rows = described_differences(reference, &database, &table)?;
+                let wrong = |row| Difference { place: *place, row };
+                facts.differences.extend(rows.into_iter().map(wrong));
             }
         }
         facts.sides.push(side);
@@ -153,57 +144,6 @@ fn differing_tables(one: &Summary, other: &Summary) -> Vec<String> {
         .filter(differs)
         .map(str::to_owned)
         .collect()
-}
-
-fn differences(
-    place: Place,
-    table: &str,
-    reference: &Database,
-    other: &Database,
-) -> Result<Vec<Difference>, DatabaseError> {
-    let found = table_difference(reference, other, table, ROW_CAP)?;
-    let make = |subject: String, expected: String, observed: String| Difference {
-        place,
-        table: table.to_owned(),
-        subject,
-        expected,
-        observed,
-    };
-    let mut all: Vec<Difference> = found
-        .changes
-        .iter()
-        .flat_map(|change| described(table, change, &make))
-        .collect();
-    for (columns, expected, observed) in [
-        (&found.columns_left, "present", "absent"),
-        (&found.columns_right, "absent", "present"),
-    ] {
-        let named = columns.iter().map(|name| format!("{table} column {name}"));
-        all.extend(named.map(|subject| make(subject, expected.to_owned(), observed.to_owned())));
-    }
-    if found.is_cut() {
-        let (lost, new) = (found.only_left, found.only_right);
-        let counts =
-            format!("{lost} rows of the first place missing, {new} rows not in it; the first {ROW_CAP} are listed");
-        all.push(make(table.to_owned(), "equal rows".to_owned(), counts));
-    }
-    Ok(all)
-}
-
-fn described(table: &str, change: &RowChange, make: &impl Fn(String, String, String) -> Difference) -> Vec<Difference> {
-    let name = change_name(table, change);
-    match (&change.before, &change.after) {
-        (Some(before), Some(after)) => change
-            .columns()
-            .into_iter()
-            .map(|column| {
-                let (expected, observed) = shown_pair(table, column, before.cell(column), after.cell(column));
-                make(format!("{name} {column}"), expected, observed)
-            })
-            .collect(),
-        (Some(_), None) => vec![make(name, "present".to_owned(), "absent".to_owned())],
-        _ => vec![make(name, "absent".to_owned(), "present".to_owned())],
-    }
 }
 
 /// Judges: equal everywhere, and required tables are not empty.
@@ -265,7 +205,7 @@ fn compare(facts: &Facts, reference: &Side, side: &Side, judged: &mut Judgement)
                 let listed = facts
                     .differences
                     .iter()
-                    .any(|one| one.place == side.place && one.table == name);
+                    .any(|one| one.place == side.place && one.row.table == name);
                 // The rows say it better than two digests.
                 (!listed).then(|| (digest(&expected.digest), digest(&observed.digest)))
             }
@@ -279,42 +219,18 @@ fn compare(facts: &Facts, reference: &Side, side: &Side, judged: &mut Judgement)
     }
     for one in facts.differences.iter().filter(|one| one.place == side.place) {
         judged.findings.push(Finding::new(
-            one.subject.clone(),
-            one.expected.clone(),
-            one.observed.clone(),
+            one.row.subject.clone(),
+            one.row.expected.clone(),
+            one.row.observed.clone(),
             place.clone(),
         ));
     }
-    for (name, expected, observed) in pragmas(&reference.summary.pragmas, &side.summary.pragmas) {
+    for (name, expected, observed) in reference.summary.pragmas.differences(&side.summary.pragmas) {
         let subject = format!("pragma {name}");
         judged
             .findings
             .push(Finding::new(subject, expected, observed, place.clone()));
     }
-}
-
-fn pragmas(one: &Pragmas, other: &Pragmas) -> Vec<(&'static str, String, String)> {
-    let all = [
-        (
-            "user_version",
-            one.user_version.to_string(),
-            other.user_version.to_string(),
-        ),
-        (
-            "application_id",
-            one.application_id.to_string(),
-            other.application_id.to_string(),
-        ),
-        ("encoding", one.encoding.clone(), other.encoding.clone()),
-        (
-            "auto_vacuum",
-            one.auto_vacuum.to_string(),
-            other.auto_vacuum.to_string(),
-        ),
-    ];
-    all.into_iter()
-        .filter(|(_, expected, observed)| expected != observed)
-        .collect()
 }
 
 fn digest(text: &str) -> String {

@@ -9,6 +9,9 @@ pub mod expectation;
 /// How rows and cells are named and shown.
 pub mod disclosure;
 
+/// Rows that differ, in words.
+pub mod row_differences;
+
 /// `content`.
 pub mod content;
 /// `integrity`.

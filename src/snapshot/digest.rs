@@ -25,6 +25,25 @@ pub struct Pragmas {
     pub auto_vacuum: i64,
 }
 
+impl Pragmas {
+    /// Name, own value and other value of every pragma that differs.
+    #[must_use]
+    pub fn differences(&self, other: &Pragmas) -> Vec<(&'static str, String, String)> {
+        let numbers = [
+            ("user_version", self.user_version, other.user_version),
+            ("application_id", self.application_id, other.application_id),
+            ("auto_vacuum", self.auto_vacuum, other.auto_vacuum),
+        ];
+        let mut all: Vec<_> = numbers
+            .into_iter()
+            .map(|(name, own, theirs)| (name, own.to_string(), theirs.to_string()))
+            .collect();
+        all.push(("encoding", self.encoding.clone(), other.encoding.clone()));
+        all.retain(|(_, own, theirs)| own != theirs);
+        all
+    }
+}
+
 /// Row count and digest of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
