@@ -17,36 +17,62 @@ pub mod bus;
 pub mod claims;
 /// The negative control: empty before the restore.
 pub mod clean;
+/// `content`.
+pub mod content;
 /// Credentials issued before the backup.
 pub mod credentials;
+/// How rows and cells are named and shown.
+pub mod disclosure;
 /// Comparing named objects field by field, with the three origins of an expectation.
 pub mod expectation;
 /// Health, stats and counts.
 pub mod health;
+/// `in-flight`.
+pub mod in_flight;
+/// `integrity`.
+pub mod integrity;
 /// Nonces sent again.
 pub mod nonces;
 /// Operator notifications.
 pub mod notifications;
 /// The error of a look, reading members, looks side by side.
 pub mod observing;
+/// `polarity`.
+pub mod polarity;
+/// Predicted changes against those that happened.
+pub mod prediction;
 /// Release truth.
 pub mod release;
 /// Beta requests.
 pub mod requests;
+/// `restored-files`.
+pub mod restored_files;
 /// Operators' roles.
 pub mod roles;
 /// Lost writes.
 pub mod rpo;
 /// Recovery time.
 pub mod rto;
+/// `schema`.
+pub mod schema;
+/// `skew`.
+pub mod skew;
+/// `snapshot-set`.
+pub mod snapshot_set;
 /// Processes that live on.
 pub mod stability;
 /// The lifecycle of an intent.
 mod stages;
+/// What the first start changes.
+pub mod start_rules;
 /// Starts on the restored files.
 pub mod startable;
+/// `startup-diff`.
+pub mod startup_diff;
 /// Intent traces.
 pub mod traces;
+/// Unfinished intents and messages.
+pub mod unfinished;
 /// Workspaces as the rows have them.
 pub mod workspace_rows;
 /// Workspaces and what hangs on them.

@@ -95,6 +95,8 @@ pub struct DrillContext {
     pub evidence: Evidence,
     /// From the first stop request on: what cannot be done is a fail, no longer inconclusive.
     pub outage_began: Option<Instant>,
+    /// Where the RTO counts from: the first stop request, under `--from` the start of the restore.
+    pub recovery_began: Option<Instant>,
     progress: Box<dyn Progress>,
     began: Instant,
     deadline: tokio::time::Instant,
@@ -156,6 +158,7 @@ impl DrillContext {
             secrets: Secrets::default(),
             evidence,
             outage_began: None,
+            recovery_began: None,
             progress,
             began: Instant::now(),
             deadline: tokio::time::Instant::now() + limit,

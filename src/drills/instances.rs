@@ -6,7 +6,7 @@ use crate::client::probe;
 use crate::deployment::Service;
 use crate::deployment::environment::{Environment, RuntimeKind, ServiceSettings, fill_in};
 use crate::deployment::release::Release;
-use crate::drills::context::{UsageError, private_folder};
+use crate::drills::context::UsageError;
 use crate::runtime::ports;
 use crate::runtime::process::{Exit, Launch, ProcessError, ServiceProcess, Stopped};
 use crate::runtime::ready::{self, Look, Ready, WaitError};
@@ -223,17 +223,13 @@ impl Deployment {
         }
     }
 
-    /// Starts both services side by side on the files of `folder` (created if missing) and waits until both are ready.
+    /// Starts both services side by side on their database files (directory, bus) and waits until both are ready.
     ///
     /// The directory's identity is fixed by the first start of a run, to its first address unless it was given.
     ///
     /// # Errors
     /// [`StartError`]; [`StartError::PortLost`] may be tried again on files restored afresh.
-    pub async fn start(&mut self, folder: &Path, logs: &Path, role: &str) -> Result<Pair, StartError> {
-        private_folder(folder).map_err(|source| StartError::Prepare {
-            service: Service::Directory,
-            source,
-        })?;
+    pub async fn start(&mut self, databases: &[PathBuf; 2], logs: &Path, role: &str) -> Result<Pair, StartError> {
         let mut ports = [0; 2];
         for (port, service) in ports.iter_mut().zip(Service::ALL) {
             let given = given_port(self.environment.service(service));
@@ -246,8 +242,8 @@ impl Deployment {
             .get_or_insert_with(|| format!("http://127.0.0.1:{}", ports[0]))
             .clone();
         let (directory, bus) = tokio::join!(
-            self.start_one(Service::Directory, ports, &identity, folder, logs, role),
-            self.start_one(Service::Bus, ports, &identity, folder, logs, role)
+            self.start_one(Service::Directory, ports, &identity, &databases[0], logs, role),
+            self.start_one(Service::Bus, ports, &identity, &databases[1], logs, role)
         );
         Ok(Pair {
             directory: directory?,
@@ -260,7 +256,7 @@ impl Deployment {
         service: Service,
         ports: [u16; 2],
         identity: &str,
-        folder: &Path,
+        database: &Path,
         logs: &Path,
         role: &str,
     ) -> Result<Instance, StartError> {
@@ -269,8 +265,7 @@ impl Deployment {
         } else {
             ports[1]
         };
-        let database = folder.join(service.database_file());
-        let values = self.values(ports, port, &database, identity);
+        let values = self.values(ports, port, database, identity);
         let log = logs.join(format!("{role}-{service}.log"));
         let settings = self.environment.service(service);
         let mut variables = self.documented_variables(service, &values);
@@ -287,7 +282,7 @@ impl Deployment {
                 .iter()
                 .map(|argument| fill_in(argument, &values))
                 .collect(),
-            cwd: settings.cwd.clone().or_else(|| Some(folder.to_owned())),
+            cwd: settings.cwd.clone().or_else(|| database.parent().map(Path::to_owned)),
             variables,
             log: log.clone(),
         };
@@ -298,7 +293,7 @@ impl Deployment {
         Ok(Instance {
             service,
             port,
-            database,
+            database: database.to_owned(),
             log,
             started,
             started_at,

@@ -1,13 +1,25 @@
 //! The procedures an operator rehearses, each a plain async function over a [`context::DrillContext`].
 
+/// Checks that look at files only.
+pub mod at_rest;
 /// Stop, snapshot, start clean, restore, prove.
 pub mod backup_restore;
 /// Clock, seed, folders, secrets, evidence of one run.
 pub mod context;
 /// Pairs of instances and how they are launched.
 pub mod instances;
+/// What is asked of the running restored pair.
+pub mod proving;
+/// What is read back over HTTP.
+pub mod reads;
 /// Where the reference services come from.
 pub mod reference;
+/// Clean instances, the restore, the restored pair's start.
+pub mod restoring;
+/// The source.
+pub mod source;
+/// The set that is restored.
+pub mod taking;
 
 use crate::drills::context::{DrillContext, DrillRequest, Progress, Stop, UsageError};
 use crate::evidence::Evidence;

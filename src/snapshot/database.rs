@@ -334,6 +334,17 @@ impl Databases {
         })
     }
 
+    /// Opens the files of two running services, each with one read transaction.
+    ///
+    /// # Errors
+    /// As [`Database::open_live`].
+    pub fn open_live(directory: &Path, bus: &Path) -> Result<Databases, DatabaseError> {
+        Ok(Databases {
+            directory: Database::open_live(directory)?,
+            bus: Database::open_live(bus)?,
+        })
+    }
+
     /// The database of a service.
     #[must_use]
     pub fn of(&self, service: Service) -> &Database {

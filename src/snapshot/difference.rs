@@ -107,11 +107,15 @@ pub fn table_difference(
     found.only_right = missing.values().sum::<i64>().unsigned_abs();
     let before = fetch(left, &sql, &common, surplus, cap)?;
     let after = fetch(right, &sql, &common, missing, cap)?;
-    found.changes = paired(key_columns(&on_left, &common), before, after);
+    found.changes = paired(key_columns(table, &on_left, &common), before, after);
     Ok(found)
 }
 
-fn key_columns(columns: &[(String, i64)], common: &[String]) -> Vec<String> {
+fn key_columns(table: &str, columns: &[(String, i64)], common: &[String]) -> Vec<String> {
+    if table == "sqlite_sequence" {
+        // It declares no key, but SQLite keeps one row a table in it.
+        return vec!["name".to_owned()];
+    }
     let mut key: Vec<&(String, i64)> = columns.iter().filter(|(_, position)| *position > 0).collect();
     key.sort_by_key(|(_, position)| *position);
     let names: Vec<String> = key.into_iter().map(|(name, _)| name.clone()).collect();

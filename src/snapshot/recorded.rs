@@ -1,7 +1,6 @@
 //! Recorded databases for tests: each call gives a fresh copy in a temporary folder.
 
 use crate::deployment::Service;
-use crate::snapshot::database::Database;
 use crate::snapshot::file_set::{self, FileSet};
 use crate::snapshot::take::{Request, perform, plan};
 use std::fs;
@@ -47,11 +46,6 @@ pub(crate) fn alter(path: &Path, sql: &str) {
 /// The plain file of a service in a folder.
 pub(crate) fn file(folder: &TempDir, service: Service) -> PathBuf {
     folder.path().join(service.database_file())
-}
-
-/// The open database of a service in a folder.
-pub(crate) fn open(folder: &TempDir, service: Service) -> Database {
-    Database::open(&file(folder, service)).expect("opened")
 }
 
 /// A snapshot of the recorded at-rest set in `snapshot/`, its raw set in `raw/`.

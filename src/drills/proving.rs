@@ -1,0 +1,233 @@
+//! Everything that is asked of the running restored pair, in the order of the design: recovery, files, reads, replays.
+
+use crate::checks::expectation::{Expected, Objects};
+use crate::checks::observing::ObserveError;
+use crate::checks::{release, rto, stability};
+use crate::client::{Access, probe};
+use crate::deployment::Service;
+use crate::drills::context::{DrillContext, Stop, milliseconds};
+use crate::drills::instances::{Deployment, Pair, Restored};
+use crate::drills::reads::{self, Look};
+use crate::drills::restoring::{self, Prepared};
+use crate::drills::source;
+use crate::drills::taking::Taken;
+use crate::evidence::{CheckId, Component, Finding, Judgement};
+use crate::seed::Seeded;
+use crate::snapshot::database::{DatabaseError, Databases};
+use crate::snapshot::summary;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// What the harness wrote to the source, and what the source answered just before the outage.
+pub struct Written {
+    /// Ledger and credentials.
+    pub seeded: Seeded,
+    /// The source's own answers, by check.
+    pub baseline: BTreeMap<CheckId, Objects>,
+}
+
+/// Why a step on the restored pair could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvingError {
+    /// A look failed.
+    #[error(transparent)]
+    Look(#[from] ObserveError),
+    /// A file could not be read.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The operator's login failed.
+    #[error("cannot log in to the restored directory")]
+    Login(#[from] crate::client::http::ClientError),
+    /// An instance could not be stopped.
+    #[error("cannot stop the restored pair")]
+    Process(#[from] crate::runtime::process::ProcessError),
+}
+
+/// The components and their start commands, for the report.
+pub fn name_components(context: &mut DrillContext, deployment: &Deployment, pair: &Pair) {
+    let _ = pair;
+    context.component(Component {
+        name: "harness".to_owned(),
+        command: Some(context.request.command.clone()),
+        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        sqlite_version: Some(summary::sqlite_version().to_owned()),
+    });
+    for service in Service::ALL {
+        context.component(Component {
+            name: service.name().to_owned(),
+            command: Some(deployment.shown_command(service)),
+            version: if service == Service::Directory { deployment.release.version.clone() } else { None },
+            sqlite_version: None,
+        });
+    }
+    context.evidence.environments_reset.push(format!("{} (clean and restored instances)", deployment.environment.name));
+    context.evidence.commands.push(context.request.command.clone());
+}
+
+/// What the source answers just before the outage.
+///
+/// # Errors
+/// [`Stop`]: nothing can be proven without it.
+pub async fn baseline(context: &mut DrillContext, access: &Access) -> Result<BTreeMap<CheckId, Objects>, Stop> {
+    context
+        .step("look at the source (baseline)", async {
+            let seen = reads::all_seen(reads::look(access).await)?;
+            let subjects: usize = seen.values().map(Objects::len).sum();
+            Ok::<_, ObserveError>((seen, format!("{subjects} subjects")))
+        })
+        .await
+}
+
+/// Asks everything of the running pair, then stops it.
+///
+/// # Errors
+/// [`Stop`] when a step cannot be done.
+pub async fn prove(
+    context: &mut DrillContext,
+    deployment: &Deployment,
+    taken: &Taken,
+    prepared: &Prepared,
+    written: Option<&Written>,
+    restored: Restored,
+) -> Result<(), Stop> {
+    let Restored(mut pair) = restored;
+    let mut access = source::access(&pair, deployment);
+    let databases = open(context, taken).await?;
+    if let Some(landmark) = landmark(&databases, written) {
+        restoring::measure_recovery(context, &access, &landmark).await?;
+    }
+    let _ = prepared;
+    read_back(context, deployment, &databases, written, &mut access, &pair).await?;
+    watch(context, &mut pair).await;
+    access.close();
+    context
+        .step("stop the restored pair", async {
+            let stopped = pair.stop(&deployment.environment).await?;
+            let detail = format!("directory {}, bus {}", stopped[0].exit, stopped[1].exit);
+            Ok::<_, ProvingError>(((), detail))
+        })
+        .await
+}
+
+async fn open(context: &mut DrillContext, taken: &Taken) -> Result<Databases, Stop> {
+    let folder = taken.snapshot.clone();
+    context
+        .step("open the snapshot's rows", async move {
+            let databases = Databases::open(&folder)?;
+            Ok::<_, ProvingError>((databases, String::new()))
+        })
+        .await
+}
+
+/// An agent with an access list and a message, known to be in the data: from the ledger where there is one.
+fn landmark(databases: &Databases, written: Option<&Written>) -> Option<rto::Landmark> {
+    let first = |rows: Vec<crate::snapshot::database::Row>, column: &str| {
+        rows.first().and_then(|row| row.text(column).map(str::to_owned))
+    };
+    if let Some(written) = written {
+        let acl = written.baseline.get(&CheckId::Acl)?.0.keys().next()?.split(' ').nth(1)?.to_owned();
+        let message = written.seeded.facts.messages.last()?;
+        let nonce = message.body.get("nonce")?.as_str()?.to_owned();
+        return Some(rto::Landmark { beam_id: acl, nonce });
+    }
+    let acl = databases.directory.rows("SELECT target_beam_id FROM intent_acls ORDER BY id LIMIT 1", &[]).ok()?;
+    let bus = databases.bus.rows("SELECT nonce FROM beam_messages ORDER BY created_at DESC LIMIT 1", &[]).ok()?;
+    Some(rto::Landmark { beam_id: first(acl, "target_beam_id")?, nonce: first(bus, "nonce")? })
+}
+
+async fn read_back(
+    context: &mut DrillContext,
+    deployment: &Deployment,
+    databases: &Databases,
+    written: Option<&Written>,
+    access: &mut Access,
+    pair: &Pair,
+) -> Result<(), Stop> {
+    let email = deployment.admin_email.clone();
+    let session = context
+        .step("log in as the operator", async {
+            let session = access.login(&email).await?;
+            Ok::<_, ProvingError>((session, String::new()))
+        })
+        .await?;
+    context.secrets.add(session.token.expose());
+    let looks = context
+        .step("read everything back", async {
+            let looks = reads::look(access).await;
+            let seen: usize = looks.iter().filter_map(|look| look.seen.as_ref().ok()).map(Objects::len).sum();
+            Ok::<_, ProvingError>((looks, format!("{seen} subjects")))
+        })
+        .await?;
+    let identity = deployment.identity.clone().unwrap_or_default();
+    for look in looks {
+        let judged = judged(&look, databases, &identity, written, deployment, pair);
+        context.record(look.id, None, judged, look.took);
+    }
+    Ok(())
+}
+
+fn judged(
+    look: &Look,
+    databases: &Databases,
+    identity: &str,
+    written: Option<&Written>,
+    deployment: &Deployment,
+    pair: &Pair,
+) -> Judgement {
+    let seen = match &look.seen {
+        Ok(seen) => seen,
+        Err(error) => return error.judgement(look.id.name()),
+    };
+    let baseline = written.and_then(|written| written.baseline.get(&look.id));
+    if look.id == CheckId::Release {
+        let truth = release::Truth {
+            before: baseline,
+            stated: Some(&deployment.release),
+            started_at: Some(pair.directory.started_at),
+        };
+        return release::judge(&truth, seen);
+    }
+    let rows = match reads::rows(look.id, databases, identity) {
+        Ok(rows) => rows,
+        Err(error) => return unreadable(&error),
+    };
+    let ledger = written.and_then(|written| reads::promised(look.id, &written.seeded.ledger));
+    let expected = Expected { ledger: ledger.as_ref(), baseline, rows: rows.as_ref() };
+    reads::judge(look.id, &expected, seen)
+}
+
+fn unreadable(error: &DatabaseError) -> Judgement {
+    let cause = crate::drills::context::chain(error);
+    Judgement {
+        expected: "readable rows in the snapshot".to_owned(),
+        observed: "unreadable".to_owned(),
+        findings: vec![Finding::new("snapshot", "readable rows", cause, "the snapshot's files")],
+        ..Judgement::default()
+    }
+}
+
+/// Whether both processes that became ready still live and answer.
+async fn watch(context: &mut DrillContext, pair: &mut Pair) {
+    let began = Instant::now();
+    let mut lives = Vec::new();
+    for instance in pair.each() {
+        let health = probe::health(instance.port).await.ok();
+        let pid = instance.process.pid();
+        let ended = instance.process.ended();
+        let exit = match &ended {
+            Ok(None) => None,
+            Ok(Some(exit)) => Some(exit.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        lives.push(stability::Life {
+            service: instance.service,
+            pid_at_ready: pid,
+            pid_at_end: matches!(ended, Ok(None)).then_some(pid),
+            exit,
+            watched_ms: milliseconds(instance.started.elapsed().saturating_sub(instance.ready.after)),
+            health: vec![health],
+        });
+    }
+    let took: Duration = began.elapsed();
+    context.record(CheckId::Stability, None, stability::judge(&lives), took);
+}

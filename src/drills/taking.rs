@@ -1,0 +1,284 @@
+//! Taking the set that is restored: from the stopped source, or from a given backup; always with a second, independent copy.
+
+use crate::deployment::Service;
+use crate::drills::Ending;
+use crate::drills::context::{DrillContext, Stop, UsageError, chain};
+use crate::drills::instances::Deployment;
+use crate::drills::source::StoppedSource;
+use crate::evidence::{SchemaPrints, SnapshotRecord, StoredFile, TableRecord};
+use crate::snapshot::adopt::AdoptError;
+use crate::snapshot::copying::{CopyError, hash_file};
+use crate::snapshot::database::Database;
+use crate::snapshot::file_set::{FileRecord, FileSet, RawSet, usual};
+use crate::snapshot::manifest::{FILE_NAME, Manifest, ManifestError};
+use crate::snapshot::{self, Request, Snapshot, TakeError};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Why the set could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TakingError {
+    /// Copying, consolidating or describing failed.
+    #[error(transparent)]
+    Take(#[from] TakeError),
+    /// The plain backup could not be adopted.
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
+    /// The manifest of the given snapshot cannot be read.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A file could not be hashed.
+    #[error("cannot hash the given files")]
+    Hash(#[from] CopyError),
+    /// A worker of the harness was lost.
+    #[error("a worker thread of the harness stopped")]
+    Worker(#[from] tokio::task::JoinError),
+}
+
+/// File → size and hash; the files of a source, or of a given backup.
+pub type Bytes = BTreeMap<PathBuf, FileRecord>;
+
+/// What is restored, and what it is held against.
+pub struct Taken {
+    /// The folder of the snapshot.
+    pub snapshot: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Folder of the plain files made from the second, independent copy.
+    pub independent: PathBuf,
+    /// The raw sets, where the harness took them.
+    pub raw: Option<[RawSet; 2]>,
+    /// The source's folder.
+    pub source_folder: PathBuf,
+    /// The source's file sets (none under `--from`: they are no running instance's).
+    pub source_sets: Vec<FileSet>,
+    /// Its files at the proven stop (under `--from`: before anything was read).
+    pub bytes: Bytes,
+}
+
+/// Size and hash of every file of a folder, `-shm` left out: it is a rebuildable index.
+///
+/// # Errors
+/// [`CopyError`].
+pub fn bytes_of(folder: &Path) -> Result<Bytes, CopyError> {
+    let mut bytes = Bytes::new();
+    let entries = std::fs::read_dir(folder).map_err(|source| CopyError::Read { path: folder.to_owned(), source })?;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let is_index = path.to_string_lossy().ends_with("-shm");
+        if !is_index && path.is_file() {
+            let record = hash_file(&path)?;
+            bytes.insert(path, record);
+        }
+    }
+    Ok(bytes)
+}
+
+/// Copies the stopped source twice and makes the snapshot of the first copy.
+///
+/// # Errors
+/// [`Stop`].
+pub async fn from_source(
+    context: &mut DrillContext,
+    source: &StoppedSource,
+    deployment: &Deployment,
+) -> Result<Taken, Stop> {
+    let request = Request {
+        id: context.evidence.run.id.clone(),
+        directory: source.sets[0].clone(),
+        bus: source.sets[1].clone(),
+        directory_identity: deployment.identity.clone(),
+        origin: format!("environment {}, drill {}", deployment.environment.name, context.request.drill),
+        cut_at: Some(source.cut_at),
+        taken_at: jiff::Timestamp::now(),
+        raw_folder: context.folders.work.join("raw"),
+        folder: context.folders.snapshot.clone(),
+    };
+    let independent = context.folders.work.join("independent");
+    let sets = source.sets.clone();
+    let source_folder = sets[0].main.parent().unwrap_or(Path::new(".")).to_owned();
+    let taken = context
+        .step("take the snapshot", async {
+            let folder = source_folder.clone();
+            let taken = tokio::task::spawn_blocking(move || take(request, &sets, folder, independent)).await??;
+            let detail = taken_detail(&taken.manifest);
+            Ok::<_, TakingError>((taken, detail))
+        })
+        .await?;
+    record(context, &taken, &context.folders.snapshot.display().to_string());
+    Ok(taken)
+}
+
+fn take(request: Request, sets: &[FileSet; 2], source_folder: PathBuf, independent: PathBuf) -> Result<Taken, TakingError> {
+    let bytes = bytes_of(&source_folder)?;
+    let plan = snapshot::plan(request)?;
+    let (raw, second) = std::thread::scope(|scope| {
+        let second = scope.spawn(|| independent_copies(sets, &independent));
+        let raw = snapshot::copy(&plan).and_then(|raw| snapshot::seal(&plan, &raw).map(|sealed| (raw, sealed)));
+        (raw, second.join())
+    });
+    let (raw, Snapshot { folder, manifest }) = raw?;
+    second.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    Ok(Taken { snapshot: folder, manifest, independent, raw: Some(raw), source_folder, source_sets: sets.to_vec(), bytes })
+}
+
+fn independent_copies(sets: &[FileSet; 2], folder: &Path) -> Result<(), TakeError> {
+    sets.iter().try_for_each(|set| snapshot::independent_copy(set, folder).map(|_| ()))
+}
+
+/// Takes copies of a given snapshot or plain backup; the given folder is only read, as bytes.
+///
+/// # Errors
+/// [`Ending::Usage`] when the folder holds no backup at all; [`Ending::Stop`] when it holds one that cannot be read.
+pub async fn from_backup(
+    context: &mut DrillContext,
+    from: &Path,
+    deployment: &mut Deployment,
+) -> Result<Taken, Ending> {
+    // Under --from the recovery begins here: whatever cannot be read now is a failed recovery.
+    context.outage_began = Some(std::time::Instant::now());
+    let work = context.folders.work.clone();
+    let (given, id) = (from.to_owned(), context.evidence.run.id.clone());
+    let stored = context.folders.snapshot.clone();
+    let identity = deployment.identity.clone();
+    let mut usage = None;
+    let taken = context
+        .step("copy the given backup", async {
+            let has_manifest = given.join(FILE_NAME).symlink_metadata().is_ok();
+            let taken = tokio::task::spawn_blocking(move || {
+                if has_manifest { given_snapshot(&given, &work) } else { plain_backup(&given, &work, stored, id, identity) }
+            })
+            .await?;
+            if let Err(TakingError::Adopt(error)) = &taken
+                && error.is_usage()
+            {
+                usage = Some(UsageError(format!("--from: {}", chain(error))));
+            }
+            let taken = taken?;
+            let given = deployment.identity.take();
+            let (identity, origin) = identity_of(given, &taken);
+            deployment.identity = identity;
+            let detail = format!("{}; {origin}", taken_detail(&taken.manifest));
+            Ok::<_, TakingError>((taken, detail))
+        })
+        .await;
+    let taken = match (taken, usage) {
+        (Ok(taken), _) => taken,
+        (Err(_), Some(usage)) => return Err(Ending::Usage(usage)),
+        (Err(stop), None) => return Err(Ending::Stop(stop)),
+    };
+    record(context, &taken, &from.display().to_string());
+    Ok(taken)
+}
+
+/// What the directory called itself when the backup was taken, and how that is known. Roles are bound to this exact text.
+fn identity_of(given: Option<String>, taken: &Taken) -> (Option<String>, String) {
+    if let Some(identity) = given {
+        return (Some(identity.clone()), format!("directory identity {identity} as given"));
+    }
+    if let Some(identity) = &taken.manifest.directory_identity {
+        return (Some(identity.clone()), format!("directory identity {identity} from the manifest"));
+    }
+    let path = taken.independent.join(Service::Directory.database_file());
+    let sql = "SELECT DISTINCT directory_url FROM directory_roles";
+    let found = Database::open(&path).and_then(|database| database.rows(sql, &[])).unwrap_or_default();
+    match found.as_slice() {
+        [row] if row.text("directory_url").is_some() => {
+            let identity = row.text("directory_url").unwrap_or_default().to_owned();
+            let origin = format!("directory identity {identity} from the only value in directory_roles");
+            (Some(identity), origin)
+        }
+        rows => (None, format!("directory identity unknown ({} values in directory_roles): its address", rows.len())),
+    }
+}
+
+/// A snapshot of ours: its folder is copied, and the copy is what is restored.
+fn given_snapshot(given: &Path, work: &Path) -> Result<Taken, TakingError> {
+    let manifest = Manifest::read(given)?;
+    let bytes = bytes_of(given)?;
+    let sets = Service::ALL.map(|service| usual(service, given));
+    let independent = work.join("independent");
+    independent_copies(&sets, &independent)?;
+    Ok(Taken {
+        snapshot: given.to_owned(),
+        manifest,
+        independent,
+        raw: None,
+        source_folder: given.to_owned(),
+        source_sets: Vec::new(),
+        bytes,
+    })
+}
+
+/// A plain backup: both databases are recognised by their tables, copied, and made a snapshot of this run.
+fn plain_backup(
+    given: &Path,
+    work: &Path,
+    stored: PathBuf,
+    id: String,
+    identity: Option<String>,
+) -> Result<Taken, TakingError> {
+    let bytes = bytes_of(given).unwrap_or_default();
+    let adopted = snapshot::adopt(given, &work.join("raw"))?;
+    let named = |at: usize| FileSet::new(Service::ALL[at], given.join(&adopted.names[at]));
+    let sets = [named(0), named(1)];
+    let request = Request {
+        id,
+        directory: sets[0].clone(),
+        bus: sets[1].clone(),
+        directory_identity: identity,
+        origin: format!("plain backup {}", given.display()),
+        cut_at: None,
+        taken_at: jiff::Timestamp::now(),
+        raw_folder: work.join("unused"),
+        folder: stored,
+    };
+    let plan = snapshot::plan(request)?;
+    let Snapshot { folder, manifest } = snapshot::seal(&plan, &adopted.raw)?;
+    let independent = work.join("independent");
+    independent_copies(&sets, &independent)?;
+    Ok(Taken {
+        snapshot: folder,
+        manifest,
+        independent,
+        raw: Some(adopted.raw),
+        source_folder: given.to_owned(),
+        source_sets: Vec::new(),
+        bytes,
+    })
+}
+
+fn taken_detail(manifest: &Manifest) -> String {
+    let one = |service: Service| {
+        let part = manifest.part(service);
+        let bytes: u64 = part.map_or(0, |part| part.files.iter().map(|file| file.bytes).sum());
+        let rows: u64 = part.map_or(0, |part| part.tables.iter().map(|table| table.rows).sum());
+        format!("{service} {bytes} bytes, {rows} rows")
+    };
+    Service::ALL.map(one).join("; ")
+}
+
+fn record(context: &mut DrillContext, taken: &Taken, location: &str) {
+    for part in &taken.manifest.services {
+        context.evidence.snapshots.push(SnapshotRecord {
+            service: part.service,
+            location: location.to_owned(),
+            taken_at: taken.manifest.taken_at.clone(),
+            files: part
+                .files
+                .iter()
+                .map(|file| StoredFile { path: file.path.clone(), bytes: file.bytes, sha256: file.sha256.clone() })
+                .collect(),
+            schema: SchemaPrints {
+                text: part.schema.text.clone(),
+                shape: part.schema.shape.clone(),
+                checks: part.schema.checks.clone(),
+            },
+            tables: part
+                .tables
+                .iter()
+                .map(|table| TableRecord { name: table.name.clone(), rows: table.rows, digest: table.digest.clone() })
+                .collect(),
+        });
+    }
+}
