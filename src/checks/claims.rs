@@ -3,7 +3,7 @@
 //! Those in doubt come first: known to the ledger, but absent from the rows or different there. Never sends anything, and
 //! never picks an intent that failed for want of a connection: sent again it would be stuck (contract 2.7).
 
-use crate::checks::observing::{Signers, parsed};
+use crate::checks::observing::{Signers, normal, parsed};
 use crate::seed::{SentIntent, SentMessage};
 use crate::snapshot::database::{DatabaseError, Databases};
 use serde_json::{Value, json};
@@ -154,11 +154,17 @@ impl Claims {
 /// What the directory keeps of a message that the bus relayed to the built-in echo: the answer follows from the payload
 /// (contract 2.7).
 fn echoed(carried: Carried) -> Option<Claim> {
-    let text = carried.payload.get("message").and_then(Value::as_str)?;
-    let answered = carried.to == ECHO && carried.kind == "conversation.message";
-    let payload = json!({"message": format!("Echo: {text}")});
-    answered.then(|| Claim {
-        frame: json!({"success": true, "nonce": carried.nonce, "payload": payload}),
+    if carried.to != ECHO {
+        return None;
+    }
+    let answer = if carried.kind == "conversation.message" {
+        let text = carried.payload.get("message").and_then(Value::as_str)?;
+        json!({"message": format!("Echo: {text}")})
+    } else {
+        json!({"intent": carried.kind, "originalPayload": normal(&carried.payload)})
+    };
+    Some(Claim {
+        frame: json!({"success": true, "nonce": carried.nonce, "payload": answer}),
         payload: Some(carried.payload),
         nonce: carried.nonce,
         from: carried.from,
