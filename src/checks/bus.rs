@@ -30,7 +30,7 @@ const STATUSES: [&str; 7] = [
 ];
 /// Statuses that a start turns into `queued`.
 const INTERRUPTED: [&str; 2] = ["received", "dispatched"];
-const PRIVATE: &[&str] = &["payload", "response"];
+const PRIVATE: &[&str] = &["payload", "response", "error"];
 
 /// Members of an answer and columns of a row: they have the same names.
 const FIELDS: [&str; 16] = [

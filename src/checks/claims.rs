@@ -3,12 +3,13 @@
 //! Those in doubt come first: known to the ledger, but absent from the rows or different there. Never sends anything, and
 //! never picks an intent that failed for want of a connection: sent again it would be stuck (contract 2.7).
 
-use crate::checks::observing::{Signers, parsed};
+use crate::checks::observing::{Signers, normal, parsed};
 use crate::seed::{SentIntent, SentMessage};
 use crate::snapshot::database::{DatabaseError, Databases};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
+const ECHO: &str = "echo@beam.directory";
 /// How many nonces of each service are sent again; those in doubt are all sent, up to five times as many.
 pub const LIMIT: usize = 10;
 /// How many intents of one sender to one recipient are sent again: a pair has 20 sends an hour, and a restored database
@@ -30,7 +31,7 @@ pub struct Claim {
     pub kind: String,
     /// What was sent; the directory does not store it, so the rows do not tell. It is no part of the nonce's identity.
     pub payload: Option<Value>,
-    /// The stored answer.
+    /// The stored answer; without a `timestamp` only those members of it that are known.
     pub frame: Value,
 }
 
@@ -86,9 +87,14 @@ impl Claims {
                 message_id: sent.message_id.clone(),
             }
         };
+        let delivered = messages
+            .iter()
+            .filter(|sent| ["delivered", "acked", "failed"].contains(&sent.status.as_str()));
+        let relayed: Vec<Claim> = delivered.filter_map(|sent| echoed(carried(sent))).collect();
+        let messages = messages.iter().map(carried).collect();
         Claims {
-            intents: answered.map(claim).collect(),
-            messages: messages.iter().map(carried).collect(),
+            intents: answered.map(claim).chain(relayed).collect(),
+            messages,
         }
     }
 
@@ -145,6 +151,41 @@ impl Claims {
     }
 }
 
+/// What the directory keeps of a message that the bus relayed to the built-in echo: the answer follows from the payload
+/// (contract 2.7).
+fn echoed(carried: Carried) -> Option<Claim> {
+    if carried.to != ECHO {
+        return None;
+    }
+    let answer = if carried.kind == "conversation.message" {
+        let text = carried.payload.get("message").and_then(Value::as_str)?;
+        json!({"message": format!("Echo: {text}")})
+    } else {
+        json!({"intent": carried.kind, "originalPayload": normal(&carried.payload)})
+    };
+    Some(Claim {
+        frame: json!({"success": true, "nonce": carried.nonce, "payload": answer}),
+        payload: Some(carried.payload),
+        nonce: carried.nonce,
+        from: carried.from,
+        to: carried.to,
+        kind: carried.kind,
+    })
+}
+
+/// Whether an answer is the expected frame: the whole of it, or the members that are known.
+pub(crate) fn frame_matches(expected: &Value, seen: &Value) -> bool {
+    if expected.get("timestamp").is_some() {
+        return expected == seen;
+    }
+    match (expected, seen) {
+        (Value::Object(expected), Value::Object(seen)) => expected
+            .iter()
+            .all(|(name, value)| seen.get(name).is_some_and(|seen| frame_matches(value, seen))),
+        (expected, seen) => expected == seen,
+    }
+}
+
 fn kept(status: &str, error_code: Option<&str>) -> bool {
     match status {
         "acked" => true,
@@ -182,8 +223,15 @@ pub fn plan(ledger: Option<&Claims>, rows: Option<&Claims>, signers: &Signers) -
     let (signed, unsigned): (Vec<_>, Vec<_>) = intents
         .into_iter()
         .partition(|(_, claim)| signers.contains_key(&claim.from));
+    let mut intents = chosen(signed, |claim: &Claim| (&claim.from, &claim.to));
+    for claim in &mut intents {
+        let row = rows.intents.iter().find(|row| row.nonce == claim.nonce);
+        if let Some(row) = row.filter(|row| same_intent(claim, row)) {
+            claim.frame = row.frame.clone();
+        }
+    }
     Plan {
-        intents: chosen(signed, |claim: &Claim| (&claim.from, &claim.to)),
+        intents,
         messages: chosen(messages, |carried: &Carried| (&carried.nonce, &carried.nonce)),
         unsigned: unsigned.into_iter().map(|(_, claim)| claim.from.clone()).collect(),
         known,
@@ -191,7 +239,7 @@ pub fn plan(ledger: Option<&Claims>, rows: Option<&Claims>, signers: &Signers) -
 }
 
 fn same_intent(one: &Claim, other: &Claim) -> bool {
-    (&one.from, &one.to, &one.kind, &one.frame) == (&other.from, &other.to, &other.kind, &other.frame)
+    (&one.from, &one.to, &one.kind) == (&other.from, &other.to, &other.kind) && frame_matches(&one.frame, &other.frame)
 }
 
 /// Every nonce once, with whether it is in doubt.
@@ -289,6 +337,22 @@ mod tests {
             &signers(),
         );
         assert_eq!(plan.intents[0], claim("n1", "r"));
+    }
+
+    #[test]
+    fn a_relayed_message_tells_what_the_echo_answered() {
+        let carried = Carried {
+            nonce: "n".to_owned(),
+            from: "a@x".to_owned(),
+            to: ECHO.to_owned(),
+            kind: "conversation.message".to_owned(),
+            payload: json!({"message": "hello"}),
+            message_id: "0a".to_owned(),
+        };
+        let claim = echoed(carried).expect("an echo");
+        let stored = |text: &str| json!({"v": "1", "success": true, "nonce": "n", "payload": {"message": text, "from": ECHO}});
+        assert!(frame_matches(&claim.frame, &stored("Echo: hello")));
+        assert!(!frame_matches(&claim.frame, &stored("Echo: hellp")));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! bus the same message id and `deduped`; with another recipient, type or payload both have to refuse. Run it after all
 //! reads: it moves shield rows, counters and `last_seen`. Source: Beam 1.6.0, contract sections 2.7 and 3.2.
 
-use crate::checks::claims::{Carried, Claim, Plan, least_payload};
+use crate::checks::claims::{Carried, Claim, Plan, frame_matches, least_payload};
 use crate::checks::observing::{ObserveError, Signers, integer, member, side_by_side};
 use crate::client::Access;
 use crate::client::http::{Reply, segment};
@@ -259,7 +259,7 @@ fn judge_intent(judged: &mut Judgement, claim: &Claim, resent: &Resent) {
         other => ending(other, body),
     };
     let expected = frame(200, &claim.frame);
-    let same = resent.honest.status == 200 && resent.honest.body == claim.frame;
+    let same = resent.honest.status == 200 && frame_matches(&claim.frame, &resent.honest.body);
     let observed = if same {
         expected.clone()
     } else {

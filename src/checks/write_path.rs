@@ -231,9 +231,10 @@ async fn carry(access: &Access, writer: &Writer<'_>, from: &str, to: &str, attem
     if !delivered {
         return;
     }
+    let newest = [("recipient", to), ("limit", "10")];
     let (again, history, trace) = tokio::join!(
         access.bus.try_send(&message),
-        access.bus.history(10),
+        access.bus.history_where(&newest),
         traced(access, &nonce, WEBSOCKET_STAGES),
     );
     let observed = match &again {
