@@ -232,14 +232,10 @@ pub async fn compare_content(
     Ok(())
 }
 
-/// The databases of the restored instances.
+/// The databases of the running restored instances, to be dropped soon: an open read keeps their logs from being folded.
 ///
 /// # Errors
 /// A restored file that cannot be read.
 pub fn restored_databases(places: &Places) -> Result<Databases, DatabaseError> {
-    use crate::snapshot::database::Database;
-    Ok(Databases {
-        directory: Database::open(&places.directory.database())?,
-        bus: Database::open(&places.bus.database())?,
-    })
+    Databases::open_live(&places.directory.database(), &places.bus.database())
 }

@@ -6,6 +6,7 @@ use crate::drills::proving::{self, Written};
 use crate::drills::restoring::Prepared;
 use crate::drills::taking::Taken;
 use crate::drills::{Ending, at_rest, direction, reads, restoring, source, taking};
+use crate::evidence::CheckId;
 use std::path::PathBuf;
 
 /// The whole drill, from a source of the harness's own or from a given backup.
@@ -14,8 +15,8 @@ use std::path::PathBuf;
 /// [`Ending::Usage`] before anything was started; [`Ending::Stop`] when a step cannot be done.
 pub async fn run(context: &mut DrillContext) -> Result<(), Ending> {
     let ended = match context.request.from.clone() {
-        None => from_source(context).await,
-        Some(from) => from_backup(context, from).await,
+        None => Box::pin(from_source(context)).await,
+        Some(from) => Box::pin(from_backup(context, from)).await,
     };
     source::keep_logs(context);
     ended
@@ -26,8 +27,8 @@ async fn from_source(context: &mut DrillContext) -> Result<(), Ending> {
     proving::name_components(context, &deployment);
     let running = source::start(context, &mut deployment).await?;
     let mut access = source::access(&running.0, &deployment);
-    let seeded = source::seed(context, &deployment, &mut access).await?;
-    let baseline = proving::baseline(context, &access).await?;
+    let seeded = Box::pin(source::seed(context, &deployment, &mut access)).await?;
+    let baseline = Box::pin(proving::baseline(context, &access)).await?;
     access.close();
     source::reached(context, &running)?;
     let stopped = source::stop(context, running, &deployment).await?;
@@ -37,16 +38,20 @@ async fn from_source(context: &mut DrillContext) -> Result<(), Ending> {
     let promised = reads::all_promised(&written.seeded.ledger);
     let prepared = restoring::prove_clean(context, &mut deployment, agents, Some(&promised)).await?;
     at_rest::snapshot(context, &taken, &prepared, Some(&written)).await?;
-    bring_back(context, &mut deployment, &taken, prepared, Some(&written)).await
+    Box::pin(bring_back(context, &mut deployment, &taken, prepared, Some(&written))).await
 }
 
 async fn from_backup(context: &mut DrillContext, from: PathBuf) -> Result<(), Ending> {
     let mut deployment = source::deployment(context)?;
     proving::name_components(context, &deployment);
     let taken = taking::from_backup(context, &from, &mut deployment).await?;
+    context.not_asked(CheckId::Rpo.name(), "no ledger: the harness did not write this backup's data");
+    for table in taken.empty_tables() {
+        context.not_asked(format!("{}: {table}", CheckId::Content), "no rows in this backup");
+    }
     let prepared = restoring::prove_clean(context, &mut deployment, &[], None).await?;
     at_rest::snapshot(context, &taken, &prepared, None).await?;
-    bring_back(context, &mut deployment, &taken, prepared, None).await
+    Box::pin(bring_back(context, &mut deployment, &taken, prepared, None)).await
 }
 
 /// Restores, compares, starts, proves: the same for every kind of set.
@@ -69,7 +74,7 @@ async fn bring_back(
     let digests = restoring::digests(&prepared.places);
     let started = restoring::start_restored(context, deployment, taken, &prepared).await;
     let proven = match started {
-        Ok(restored) => proving::prove(context, deployment, taken, &prepared, written, restored).await,
+        Ok(restored) => Box::pin(proving::prove(context, deployment, taken, &prepared, written, restored)).await,
         Err(stop) => Err(stop),
     };
     // Whether the direction of data is proven does not depend on how the restored pair behaves.

@@ -67,7 +67,8 @@ pub async fn perform(
     let mut context = DrillContext::new(request, progress)?;
     let mut interrupted = false;
     let ended = {
-        let drill = AssertUnwindSafe(backup_restore::run(&mut context)).catch_unwind();
+        // Boxed here and at the larger steps: a drill's future is larger than a small thread's stack.
+        let drill = AssertUnwindSafe(Box::pin(backup_restore::run(&mut context))).catch_unwind();
         tokio::select! {
             ended = drill => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()).into())),
             () = interrupt => {

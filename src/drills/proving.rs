@@ -70,7 +70,9 @@ pub fn name_components(context: &mut DrillContext, deployment: &Deployment) {
         });
     }
     context.evidence.environments_reset.push(format!("{} (clean and restored instances)", deployment.environment.name));
-    context.evidence.commands.push(context.request.command.clone());
+    let run = context.evidence.run.id.clone();
+    let commands = [context.request.command.clone(), format!("cargo xtask report {run}")];
+    context.evidence.commands.extend(commands);
 }
 
 /// What the source answers just before the outage.
@@ -108,9 +110,9 @@ pub async fn prove(
         None => context.not_asked(CheckId::Rto.name(), "this backup has no access list entry or no message to ask for"),
     }
     changed_files(context, &databases, prepared, &pair).await?;
-    let read = read_back(context, deployment, &databases, written, &mut access, &pair).await;
+    let read = Box::pin(read_back(context, deployment, &databases, written, &mut access, &pair)).await;
     if read.is_ok() {
-        replays::ask(context, deployment, &databases, written, &access).await?;
+        Box::pin(replays::ask(context, deployment, &databases, written, &access)).await?;
     }
     watch(context, &mut pair).await;
     access.close();

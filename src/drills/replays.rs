@@ -64,7 +64,7 @@ async fn ask_credentials(
     let began = Instant::now();
     let judged = context
         .step("use credentials issued before the backup", async {
-            let attempts = credentials::observe(access, &held, jiff::Timestamp::now()).await;
+            let attempts = Box::pin(credentials::observe(access, &held, jiff::Timestamp::now())).await;
             let judged = match attempts {
                 Ok(attempts) => credentials::judge(&attempts),
                 Err(error) => error.judgement(CheckId::Credentials.name()),
@@ -92,7 +92,7 @@ async fn write_anew(
     let judged = context
         .step("write new data", async {
             let writer = write_path::Writer { run: &run, bus_sender: sender.as_deref(), now: jiff::Timestamp::now() };
-            let attempts = write_path::observe(access, &writer).await;
+            let attempts = Box::pin(write_path::observe(access, &writer)).await;
             let mut judged = write_path::judge(&attempts);
             if sender.is_none() {
                 judged.notes.push("no message was sent over the bus: it signs for no agent of this backup; give --keys".to_owned());
@@ -164,7 +164,7 @@ async fn resent(
         taken_over = Some(sender.to_owned());
     }
     let plan = claims::plan(ledger.as_ref(), Some(rows), &signers);
-    let mut judged = match nonces::observe(access, &plan, &signers, jiff::Timestamp::now()).await {
+    let mut judged = match Box::pin(nonces::observe(access, &plan, &signers, jiff::Timestamp::now())).await {
         Ok(facts) => nonces::judge(&plan, &facts),
         Err(error) => error.judgement(CheckId::Nonces.name()),
     };

@@ -184,7 +184,7 @@ pub async fn seed(
     let plan = SeedPlan { seed: context.request.seed, admin_email: deployment.admin_email.clone() };
     let seeded = context
         .step("seed the source", async {
-            let seeded = seed::run(access, &plan, &jiff::Timestamp::now).await?;
+            let seeded = Box::pin(seed::run(access, &plan, &jiff::Timestamp::now)).await?;
             let acknowledged = seeded.ledger.acknowledged_writes().count();
             let detail = format!("{} writes attempted, {acknowledged} acknowledged", seeded.ledger.writes().len());
             Ok::<_, SourceError>((seeded, detail))

@@ -1,13 +1,14 @@
 //! Taking the set that is restored: from the stopped source, or from a given backup; always with a second, independent copy.
 
 use crate::checks::polarity::{self, Witness};
+use crate::checks::snapshot_set;
 use crate::deployment::Service;
 use crate::drills::Ending;
 use crate::drills::context::{DrillContext, Stop, UsageError, chain};
 use crate::drills::instances::Deployment;
 use crate::drills::source::StoppedSource;
 use crate::drills::stages::{Reached, StageError, Stages};
-use crate::evidence::{SchemaPrints, SnapshotRecord, StoredFile, TableRecord};
+use crate::evidence::{CheckId, SchemaPrints, SnapshotRecord, StoredFile, TableRecord};
 use crate::snapshot::adopt::AdoptError;
 use crate::snapshot::copying::CopyError;
 use crate::snapshot::database::Database;
@@ -15,6 +16,7 @@ use crate::snapshot::file_set::{FileSet, RawSet, usual};
 use crate::snapshot::manifest::{FILE_NAME, Manifest, ManifestError};
 use crate::snapshot::{self, Request, Snapshot, TakeError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Why the set could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,17 @@ pub struct Taken {
     pub witnesses: [Witness; 2],
 }
 
+impl Taken {
+    /// Tables of both databases without a row, sorted.
+    #[must_use]
+    pub fn empty_tables(&self) -> Vec<String> {
+        let tables = self.manifest.services.iter().flat_map(|part| &part.tables);
+        let mut empty: Vec<String> = tables.filter(|table| table.rows == 0).map(|table| table.name.clone()).collect();
+        empty.sort();
+        empty
+    }
+}
+
 /// Copies the stopped source twice and makes the snapshot of the first copy.
 ///
 /// # Errors
@@ -78,14 +91,22 @@ pub async fn from_source(
     let independent = context.folders.work.join("independent");
     let sets = source.sets.clone();
     let stages = context.request.stages.clone();
+    let mut refused = None;
     let taken = context
         .step("take the snapshot", async {
-            let taken = tokio::task::spawn_blocking(move || take(request, &sets, independent, &stages)).await??;
+            let taken = tokio::task::spawn_blocking(move || take(request, &sets, independent, &stages)).await?;
+            refused = taken.as_ref().err().map(|error| snapshot_set::refused(error));
+            let taken = taken?;
             let detail = taken_detail(&taken.manifest);
             Ok::<_, TakingError>((taken, detail))
         })
-        .await?;
-    record(context, &taken, &context.folders.snapshot.display().to_string());
+        .await;
+    if let Some(judgement) = refused {
+        context.record(CheckId::SnapshotSet, None, judgement, Duration::ZERO);
+    }
+    let taken = taken?;
+    let location = shown(&context.folders.snapshot);
+    record(context, &taken, &location);
     Ok(taken)
 }
 
@@ -136,6 +157,7 @@ pub async fn from_backup(
     let stored = context.folders.snapshot.clone();
     let identity = deployment.identity.clone();
     let mut usage = None;
+    let mut refused = None;
     let taken = context
         .step("copy the given backup", async {
             let has_manifest = given.join(FILE_NAME).symlink_metadata().is_ok();
@@ -148,6 +170,7 @@ pub async fn from_backup(
             {
                 usage = Some(UsageError(format!("--from: {}", chain(error))));
             }
+            refused = taken.as_ref().err().map(|error| snapshot_set::refused(error));
             let taken = taken?;
             let given = deployment.identity.take();
             let (identity, origin) = identity_of(given, &taken);
@@ -159,9 +182,14 @@ pub async fn from_backup(
     let taken = match (taken, usage) {
         (Ok(taken), _) => taken,
         (Err(_), Some(usage)) => return Err(Ending::Usage(usage)),
-        (Err(stop), None) => return Err(Ending::Stop(stop)),
+        (Err(stop), None) => {
+            if let Some(judgement) = refused {
+                context.record(CheckId::SnapshotSet, None, judgement, Duration::ZERO);
+            }
+            return Err(Ending::Stop(stop));
+        }
     };
-    record(context, &taken, &from.display().to_string());
+    record(context, &taken, &shown(from));
     Ok(taken)
 }
 
@@ -248,6 +276,12 @@ fn taken_detail(manifest: &Manifest) -> String {
         format!("{service} {bytes} bytes, {rows} rows")
     };
     Service::ALL.map(one).join("; ")
+}
+
+/// A path relative to the working directory where it lies below it.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
 
 fn record(context: &mut DrillContext, taken: &Taken, location: &str) {

@@ -1,6 +1,6 @@
 //! The main job on the reference services.
 
-use crate::running::{assert_finding, assert_verdict, contents, evidence, processes_in, request};
+use crate::running::{assert_finding, assert_verdict, contents, evidence, processes_in, recorded, request};
 use crate::seed::assert_every_property;
 use recovery_drills::client::Access;
 use recovery_drills::drills::instances::Deployment;
@@ -103,17 +103,16 @@ async fn the_seed_leaves_every_property_that_checks_need() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clean_instances_that_already_have_data_fail_the_drill() {
-    let (mut request, folder) = request(16);
-    let planted = folder.path().join("planted.db");
+    let (mut request, _folder) = request(16);
+    let given = recorded("at-rest");
     let services = request.reference_services.clone().expect("built").display().to_string();
-    // A restore image that is not as clean as it should be: it brings data of its own along.
-    let script = format!(
-        "if [ ! -e \"$DB_PATH\" ] && [ -e {0} ]; then cp {0} \"$DB_PATH\"; fi; {1} directory; cp \"$DB_PATH\" {0}",
-        planted.display(),
-        services
-    );
+    // A start script that is not as clean as it should be: it brings data of its own along.
+    let planted = given.path().join("beam-directory.db").display().to_string();
+    let script = format!("[ -e \"$DB_PATH\" ] || cp {planted} \"$DB_PATH\"; exec {services} directory");
     request.environment.directory.command = ["/bin/sh", "-c", &script].map(str::to_owned).to_vec();
+    request.from = Some(given.path().to_owned());
     let evidence = evidence(request).await;
     assert_verdict(&evidence, Verdict::Fail);
     assert_finding(&evidence, CheckId::Clean, "stats directory");
+    assert_eq!(evidence.polarity.proven, Some(false));
 }

@@ -72,7 +72,9 @@ async fn a_bus_log_dropped_from_the_raw_set_fails() {
         Reached::Set { folder } => std::fs::remove_file(folder.join("beam-bus.sqlite-wal")).map_err(|error| error.to_string()),
         _ => Ok(()),
     });
-    assert_verdict(&evidence(request).await, Verdict::Fail);
+    let evidence = evidence(request).await;
+    assert_verdict(&evidence, Verdict::Fail);
+    assert_finding(&evidence, CheckId::SnapshotSet, "snapshot");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
