@@ -350,7 +350,8 @@ mod tests {
             message_id: "0a".to_owned(),
         };
         let claim = echoed(carried).expect("an echo");
-        let stored = |text: &str| json!({"v": "1", "success": true, "nonce": "n", "payload": {"message": text, "from": ECHO}});
+        let stored =
+            |text: &str| json!({"v": "1", "success": true, "nonce": "n", "payload": {"message": text, "from": ECHO}});
         assert!(frame_matches(&claim.frame, &stored("Echo: hello")));
         assert!(!frame_matches(&claim.frame, &stored("Echo: hellp")));
     }

@@ -21,6 +21,8 @@ pub struct Credentials {
     pub used_magic_link: Secret,
     /// API key of each agent, by Beam id.
     pub api_keys: BTreeMap<String, Secret>,
+    /// API key of each organisation that has a row of its own, by its name.
+    pub org_keys: BTreeMap<String, Secret>,
     /// Signing key of each agent, by Beam id: the active one.
     pub keys: BTreeMap<String, KeyPair>,
     /// Signing keys that were replaced and must not be accepted any more, by Beam id.

@@ -32,7 +32,7 @@ pub(crate) async fn open(
     access.directory = access.directory.with_session(login.session.token.expose());
     let directory = &access.directory;
     let operator_email = format!("operator-{}@{}.example", plan.seed, cast.orgs[0].name);
-    tokio::try_join!(
+    let ((), org_keys, ..) = tokio::try_join!(
         raise_limits(directory, recorder),
         create_orgs(directory, cast, recorder),
         rotate_courier(&public, cast, recorder),
@@ -61,6 +61,7 @@ pub(crate) async fn open(
         operator_email,
         used_magic_link: operator.magic_link,
         api_keys,
+        org_keys,
         keys: keys(|member| Some(&member.key)),
         revoked_keys: keys(|member| member.first_key.as_ref()),
     })
@@ -104,14 +105,23 @@ async fn raise_limits(directory: &DirectoryClient, recorder: &Recorder<'_>) -> R
     Ok(())
 }
 
-async fn create_orgs(directory: &DirectoryClient, cast: &Cast, recorder: &Recorder<'_>) -> Result<(), SeedError> {
+/// The API key of each organisation, by its name.
+async fn create_orgs(
+    directory: &DirectoryClient,
+    cast: &Cast,
+    recorder: &Recorder<'_>,
+) -> Result<BTreeMap<String, Secret>, SeedError> {
+    let mut keys = BTreeMap::new();
     for org in &cast.orgs[..ORGS_WITH_A_ROW] {
         let attempt = Attempt::new("org", &org.name).row(Row::new(Directory, "orgs", [("name", org.name.as_str())]));
-        recorder
+        let (_, answer) = recorder
             .write(attempt, directory.create_org(&org.name, &org.display_name))
             .await?;
+        if let Some(key) = answer["apiKey"].as_str() {
+            keys.insert(org.name.clone(), Secret::new(key));
+        }
     }
-    Ok(())
+    Ok(keys)
 }
 
 async fn register_all(
