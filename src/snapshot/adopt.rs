@@ -261,7 +261,7 @@ mod tests {
         let (adopted, into) = try_adopt(&folder);
         let adopted = adopted.expect("adopted");
         assert_eq!(bytes_of(&folder), before);
-        assert_eq!(adopted.ignored, ["expected-counts.json"]);
+        assert_eq!(adopted.ignored, ["expected-counts.json", "keys.json"]);
         let bus = consolidate(&adopted.raw[1], into.path()).expect("consolidated");
         assert_eq!(
             summarise(&bus.path)
