@@ -31,6 +31,12 @@ impl Judged {
         self.id.name()
     }
 
+    /// What was observed, in short.
+    #[must_use]
+    pub fn observed(&self) -> &str {
+        &self.judgement.observed
+    }
+
     /// Whether there was nothing to look at, and nothing wrong with that.
     #[must_use]
     pub fn is_about_nothing(&self) -> bool {

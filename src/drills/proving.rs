@@ -161,8 +161,8 @@ async fn changed_files(
             let unfinished = look(CheckId::InFlight, &|running| {
                 in_flight::observe(databases, running, &window).map(|facts| in_flight::judge(&facts))
             });
-            let questions = vec![start, unfinished];
-            Ok::<_, ProvingError>((questions, String::new()))
+            let detail = format!("{}; {}", start.observed(), unfinished.observed());
+            Ok::<_, ProvingError>((vec![start, unfinished], detail))
         })
         .await?;
     for one in looked {
@@ -185,7 +185,7 @@ async fn open(context: &mut DrillContext, taken: &Taken) -> Result<Databases, St
     context
         .step("open the snapshot's rows", async move {
             let databases = Databases::open(&folder)?;
-            Ok::<_, ProvingError>((databases, String::new()))
+            Ok::<_, ProvingError>((databases, "read-only, as untrusted input".to_owned()))
         })
         .await
 }
@@ -218,7 +218,8 @@ async fn read_back(
     let session = context
         .step("log in as the operator", async {
             let session = access.login(&email).await?;
-            Ok::<_, ProvingError>((session, String::new()))
+            let detail = format!("by magic link, as {}", session.role);
+            Ok::<_, ProvingError>((session, detail))
         })
         .await?;
     context.secrets.add(session.token.expose());

@@ -15,6 +15,7 @@ use crate::snapshot::database::Database;
 use crate::snapshot::file_set::{FileSet, RawSet, usual};
 use crate::snapshot::manifest::{FILE_NAME, Manifest, ManifestError};
 use crate::snapshot::{self, Request, Snapshot, TakeError};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -284,7 +285,24 @@ fn shown(path: &Path) -> String {
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
 
+/// The SQLite that last wrote a database file: its version number stands in bytes 96 to 99 of the header.
+/// Source: SQLite file format, section 1.3.14.
+fn last_writer(path: &Path) -> Option<String> {
+    let mut header = [0_u8; 100];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header)).ok()?;
+    let number = u32::from_be_bytes([header[96], header[97], header[98], header[99]]);
+    (number > 0).then(|| format!("{}.{}.{}", number / 1_000_000, number / 1_000 % 1_000, number % 1_000))
+}
+
 fn record(context: &mut DrillContext, taken: &Taken, location: &str) {
+    for service in Service::ALL {
+        let version = last_writer(&taken.independent.join(service.database_file()));
+        let mut components = context.evidence.components.iter_mut();
+        if let Some(component) = components.find(|component| component.name == service.name()) {
+            component.sqlite_version = version;
+        }
+    }
+    context.evidence.commands.push(format!("cargo xtask snapshot verify {location}"));
     for part in &taken.manifest.services {
         context.evidence.snapshots.push(SnapshotRecord {
             service: part.service,
