@@ -168,7 +168,7 @@ fn counts(objects: &Objects) -> String {
         let count = stats?.get(*status)?.as_u64()?;
         (count > 0).then(|| format!("{status} {count}"))
     };
-    let counts: Vec<String> = STATUSES.iter().filter_map(|status| shown(status)).collect();
+    let counts: Vec<String> = STATUSES.iter().filter_map(shown).collect();
     format!("{} messages: {}", objects.len().saturating_sub(1), counts.join(", "))
 }
 
