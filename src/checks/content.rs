@@ -4,12 +4,10 @@
 //! classes, and the content pragmas. Digests first; only tables that differ are read row by row. An empty table counts as
 //! compared when its side has rows elsewhere and the schema says it is the same table.
 
-use crate::checks::disclosure::{change_name, shown_pair};
+use crate::checks::row_differences::{DescribedRow, described_differences};
 use crate::deployment::Service;
-use crate::evidence::{CheckId, Finding, Judgement};
+use crate::evidence::{CheckId, Finding, Judgement, short};
 use crate::snapshot::database::{Database, DatabaseError};
-use crate::snapshot::difference::{RowChange, table_difference};
-use crate::snapshot::digest::Pragmas;
 use crate::snapshot::summary::{Summary, summarise_open};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -19,8 +17,6 @@ use std::path::Path;
 pub const ID: CheckId = CheckId::Content;
 /// Tables that no backup may have empty, whatever else an environment requires.
 pub const REQUIRED_TABLES: [&str; 3] = ["agents", "intent_log", "beam_messages"];
-/// Rows of one table that are fetched of each side.
-const ROW_CAP: usize = 1_000;
 
 /// One of the places where the same content must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,19 +51,13 @@ pub struct Side {
     pub summary: Summary,
 }
 
-/// One row or cell that differs, already fit to be shown.
+/// One row or cell that differs from the reference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// The place that is wrong.
     pub place: Place,
-    /// Its table.
-    pub table: String,
-    /// `agents[beam_id=…] public_key`.
-    pub subject: String,
-    /// What the first place has.
-    pub expected: String,
-    /// What this place has.
-    pub observed: String,
+    /// Row, expected and observed, fit to be shown.
+    pub row: DescribedRow,
 }
 
 /// What was seen of one service.
@@ -79,35 +69,66 @@ pub struct Facts {
     pub sides: Vec<Side>,
     /// Rows that differ from the reference.
     pub differences: Vec<Difference>,
+    /// Places other than the reference that could not be read to the end: a damaged page, no database.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A place that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// The place.
+    pub place: Place,
+    /// `table audit_log`, or the file.
+    pub what: String,
+    /// What SQLite said.
+    pub cause: String,
 }
 
 /// Reads all places; the first is the reference the others are held against.
 ///
 /// # Errors
-/// [`DatabaseError`] naming the file or table that cannot be read.
+/// [`DatabaseError`] when the reference cannot be read; of another place that is a fact.
 pub fn observe(service: Service, places: &[(Place, &Path)]) -> Result<Facts, DatabaseError> {
     let mut facts = Facts {
         service,
         sides: Vec::new(),
         differences: Vec::new(),
+        unreadable: Vec::new(),
     };
     let mut reference: Option<Database> = None;
     for (place, path) in places {
-        let database = Database::open(path)?;
-        let side = Side {
-            place: *place,
-            summary: summarise_open(&database)?,
+        let read = Database::open(path).and_then(|database| Ok((summarise_open(&database)?, database)));
+        let (summary, database) = match read {
+            Err(error) if reference.is_some() => {
+                facts.unreadable.push(unreadable(*place, &error));
+                continue;
+            }
+            other => other?,
         };
+        let side = Side { place: *place, summary };
         if let (Some(reference), Some(first)) = (&reference, facts.sides.first()) {
             for table in differing_tables(&first.summary, &side.summary) {
-                let found = differences(*place, &table, reference, &database)?;
-                facts.differences.extend(found);
+                let rows = described_differences(reference, &database, &table)?;
+                let wrong = |row| Difference { place: *place, row };
+                facts.differences.extend(rows.into_iter().map(wrong));
             }
         }
         facts.sides.push(side);
         reference.get_or_insert(database);
     }
     Ok(facts)
+}
+
+fn unreadable(place: Place, error: &DatabaseError) -> Unreadable {
+    let what = match error {
+        DatabaseError::Open { .. } => "the file".to_owned(),
+        DatabaseError::Read { what, .. } => short(what),
+    };
+    Unreadable {
+        place,
+        what,
+        cause: std::error::Error::source(error).map_or_else(String::new, ToString::to_string),
+    }
 }
 
 /// Tables that are on both sides and differ.
@@ -125,57 +146,6 @@ fn differing_tables(one: &Summary, other: &Summary) -> Vec<String> {
         .collect()
 }
 
-fn differences(
-    place: Place,
-    table: &str,
-    reference: &Database,
-    other: &Database,
-) -> Result<Vec<Difference>, DatabaseError> {
-    let found = table_difference(reference, other, table, ROW_CAP)?;
-    let make = |subject: String, expected: String, observed: String| Difference {
-        place,
-        table: table.to_owned(),
-        subject,
-        expected,
-        observed,
-    };
-    let mut all: Vec<Difference> = found
-        .changes
-        .iter()
-        .flat_map(|change| described(table, change, &make))
-        .collect();
-    for (columns, expected, observed) in [
-        (&found.columns_left, "present", "absent"),
-        (&found.columns_right, "absent", "present"),
-    ] {
-        let named = columns.iter().map(|name| format!("{table} column {name}"));
-        all.extend(named.map(|subject| make(subject, expected.to_owned(), observed.to_owned())));
-    }
-    if found.is_cut() {
-        let (lost, new) = (found.only_left, found.only_right);
-        let counts =
-            format!("{lost} rows of the first place missing, {new} rows not in it; the first {ROW_CAP} are listed");
-        all.push(make(table.to_owned(), "equal rows".to_owned(), counts));
-    }
-    Ok(all)
-}
-
-fn described(table: &str, change: &RowChange, make: &impl Fn(String, String, String) -> Difference) -> Vec<Difference> {
-    let name = change_name(table, change);
-    match (&change.before, &change.after) {
-        (Some(before), Some(after)) => change
-            .columns()
-            .into_iter()
-            .map(|column| {
-                let (expected, observed) = shown_pair(table, column, before.cell(column), after.cell(column));
-                make(format!("{name} {column}"), expected, observed)
-            })
-            .collect(),
-        (Some(_), None) => vec![make(name, "present".to_owned(), "absent".to_owned())],
-        _ => vec![make(name, "absent".to_owned(), "present".to_owned())],
-    }
-}
-
 /// Judges: equal everywhere, and required tables are not empty.
 #[must_use]
 pub fn judge(facts: &Facts, required: &BTreeSet<String>) -> Judgement {
@@ -184,17 +154,27 @@ pub fn judge(facts: &Facts, required: &BTreeSet<String>) -> Judgement {
         return judged;
     };
     let rows = |side: &Side| side.summary.tables.iter().map(|table| table.rows).sum::<u64>();
-    let phrase = |side: &Side| {
+    let mut phrases = facts.sides.iter().map(|side| {
         let (tables, place) = (side.summary.tables.len(), side.place.name());
         format!("{} rows in {tables} tables ({place})", rows(side))
-    };
-    judged.expected = phrase(reference);
-    judged.observed = others.iter().map(phrase).collect::<Vec<_>>().join(", ");
+    });
+    judged.expected = phrases.next().unwrap_or_default();
+    judged.observed = phrases.collect::<Vec<_>>().join(", ");
     if rows(reference) > 0 || others.iter().any(|side| rows(side) > 0) {
         judged.items = others.iter().map(|side| side.summary.tables.len() as u64).sum();
     }
     for side in others {
         compare(facts, reference, side, &mut judged);
+    }
+    for one in &facts.unreadable {
+        let place = place(facts.service, one.place);
+        let observed = format!("unreadable: {}", one.cause);
+        judged.findings.push(Finding::new(
+            one.what.as_str(),
+            "readable to its last row",
+            observed,
+            place,
+        ));
     }
     for side in &facts.sides {
         for table in side.summary.tables.iter().filter(|table| table.rows == 0) {
@@ -225,7 +205,7 @@ fn compare(facts: &Facts, reference: &Side, side: &Side, judged: &mut Judgement)
                 let listed = facts
                     .differences
                     .iter()
-                    .any(|one| one.place == side.place && one.table == name);
+                    .any(|one| one.place == side.place && one.row.table == name);
                 // The rows say it better than two digests.
                 (!listed).then(|| (digest(&expected.digest), digest(&observed.digest)))
             }
@@ -239,42 +219,18 @@ fn compare(facts: &Facts, reference: &Side, side: &Side, judged: &mut Judgement)
     }
     for one in facts.differences.iter().filter(|one| one.place == side.place) {
         judged.findings.push(Finding::new(
-            one.subject.clone(),
-            one.expected.clone(),
-            one.observed.clone(),
+            one.row.subject.clone(),
+            one.row.expected.clone(),
+            one.row.observed.clone(),
             place.clone(),
         ));
     }
-    for (name, expected, observed) in pragmas(&reference.summary.pragmas, &side.summary.pragmas) {
+    for (name, expected, observed) in reference.summary.pragmas.differences(&side.summary.pragmas) {
         let subject = format!("pragma {name}");
         judged
             .findings
             .push(Finding::new(subject, expected, observed, place.clone()));
     }
-}
-
-fn pragmas(one: &Pragmas, other: &Pragmas) -> Vec<(&'static str, String, String)> {
-    let all = [
-        (
-            "user_version",
-            one.user_version.to_string(),
-            other.user_version.to_string(),
-        ),
-        (
-            "application_id",
-            one.application_id.to_string(),
-            other.application_id.to_string(),
-        ),
-        ("encoding", one.encoding.clone(), other.encoding.clone()),
-        (
-            "auto_vacuum",
-            one.auto_vacuum.to_string(),
-            other.auto_vacuum.to_string(),
-        ),
-    ];
-    all.into_iter()
-        .filter(|(_, expected, observed)| expected != observed)
-        .collect()
 }
 
 fn digest(text: &str) -> String {
@@ -289,11 +245,11 @@ fn place(service: Service, place: Place) -> String {
 mod tests {
     use super::*;
     use crate::evidence::Verdict;
-    use crate::snapshot::recorded::{alter, at_rest, file, plain};
+    use crate::snapshot::recorded::{alter, file, plain_at_rest};
 
     fn judged_after(service: Service, sql: &str) -> Judgement {
-        let source = plain(&at_rest());
-        let snapshot = plain(&at_rest());
+        let source = plain_at_rest();
+        let snapshot = plain_at_rest();
         alter(&file(&snapshot, service), sql);
         let (one, two) = (file(&source, service), file(&snapshot, service));
         let facts = observe(service, &[(Place::Source, &one), (Place::Snapshot, &two)]).expect("read");
@@ -325,63 +281,65 @@ mod tests {
         }
     }
 
+    const DIRECTORY_FAULTS: &[(&str, &str)] = &[
+        (
+            "DELETE FROM agents WHERE beam_id LIKE 'sender@%'",
+            "agents[beam_id=sender@acme.beam.directory]",
+        ),
+        (
+            "DELETE FROM intent_log WHERE nonce='drill-echo-3'",
+            "intent_log[id=3, nonce=drill-echo-3]",
+        ),
+        (
+            "DELETE FROM intent_trace_events WHERE id=7",
+            "intent_trace_events[id=7, nonce=",
+        ),
+        (
+            "UPDATE waitlist SET operator_notes=NULL, next_action=NULL WHERE id=1",
+            "waitlist[id=1] ",
+        ),
+        (
+            "UPDATE intent_log SET error_code='' WHERE nonce='drill-echo-1'",
+            "intent_log[id=1, nonce=drill-echo-1] error_code",
+        ),
+        (
+            "DELETE FROM sqlite_sequence WHERE name='intent_log'",
+            "sqlite_sequence[",
+        ),
+        (
+            "UPDATE agents SET display_name=display_name||char(0)||'x' WHERE beam_id LIKE 'recv@%'",
+            "agents[beam_id=recv@northwind.beam.directory] display_name",
+        ),
+        (
+            "UPDATE workspace_policies SET policy_json='{\"x\":1}'",
+            "workspace_policies[",
+        ),
+        (
+            "UPDATE directory_roles SET directory_url=directory_url||'/'",
+            "directory_roles[",
+        ),
+        ("DELETE FROM rate_limits", "rate_limits["),
+        (
+            "INSERT INTO waitlist SELECT NULL, email, source, company, agent_count, workflow_type, workflow_summary, proof_intent_nonce, status, owner, operator_notes, next_action, last_contact_at, blocked_prerequisites, created_at, updated_at, next_meeting_at, reminder_at, stage_entered_at FROM waitlist WHERE id=1",
+            "waitlist[id=5]",
+        ),
+        ("DROP TABLE dns_cache", "dns_cache"),
+        ("CREATE TABLE residue(x)", "residue"),
+        ("PRAGMA user_version=7", "pragma user_version"),
+        (
+            "UPDATE intent_log SET nonce=nonce||char(0x200b) WHERE id=1",
+            "intent_log[id=1, nonce=drill-echo-1] nonce",
+        ),
+        (
+            "UPDATE admin_sessions SET revoked_at=NULL, expires_at='2030'",
+            "admin_sessions[",
+        ),
+        ("UPDATE agents SET trust_score=trust_score/2", "agents["),
+    ];
+
     #[test]
     fn every_fault_of_the_directory_content_is_found_and_named() {
-        for (sql, subject) in [
-            (
-                "DELETE FROM agents WHERE beam_id LIKE 'sender@%'",
-                "agents[beam_id=sender@acme.beam.directory]",
-            ),
-            (
-                "DELETE FROM intent_log WHERE nonce='drill-echo-3'",
-                "intent_log[id=3, nonce=drill-echo-3]",
-            ),
-            (
-                "DELETE FROM intent_trace_events WHERE id=7",
-                "intent_trace_events[id=7, nonce=",
-            ),
-            (
-                "UPDATE waitlist SET operator_notes=NULL, next_action=NULL WHERE id=1",
-                "waitlist[id=1] ",
-            ),
-            (
-                "UPDATE intent_log SET error_code='' WHERE nonce='drill-echo-1'",
-                "intent_log[id=1, nonce=drill-echo-1] error_code",
-            ),
-            (
-                "DELETE FROM sqlite_sequence WHERE name='intent_log'",
-                "sqlite_sequence[",
-            ),
-            (
-                "UPDATE agents SET display_name=display_name||char(0)||'x' WHERE beam_id LIKE 'recv@%'",
-                "agents[beam_id=recv@northwind.beam.directory] display_name",
-            ),
-            (
-                "UPDATE workspace_policies SET policy_json='{\"x\":1}'",
-                "workspace_policies[",
-            ),
-            (
-                "UPDATE directory_roles SET directory_url=directory_url||'/'",
-                "directory_roles[",
-            ),
-            ("DELETE FROM rate_limits", "rate_limits["),
-            (
-                "INSERT INTO waitlist SELECT NULL, email, source, company, agent_count, workflow_type, workflow_summary, proof_intent_nonce, status, owner, operator_notes, next_action, last_contact_at, blocked_prerequisites, created_at, updated_at, next_meeting_at, reminder_at, stage_entered_at FROM waitlist WHERE id=1",
-                "waitlist[id=5]",
-            ),
-            ("DROP TABLE dns_cache", "dns_cache"),
-            ("CREATE TABLE residue(x)", "residue"),
-            ("PRAGMA user_version=7", "pragma user_version"),
-            (
-                "UPDATE intent_log SET nonce=nonce||char(0x200b) WHERE id=1",
-                "intent_log[id=1, nonce=drill-echo-1] nonce",
-            ),
-            (
-                "UPDATE admin_sessions SET revoked_at=NULL, expires_at='2030'",
-                "admin_sessions[",
-            ),
-            ("UPDATE agents SET trust_score=trust_score/2", "agents["),
-        ] {
+        for (sql, subject) in DIRECTORY_FAULTS {
             let judged = judged_after(Service::Directory, sql);
             assert_eq!(judged.verdict(), Verdict::Fail, "{sql}");
             assert!(
@@ -442,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_required_table_without_rows_fails_even_when_all_places_agree() {
-        let source = plain(&at_rest());
+        let source = plain_at_rest();
         alter(
             &file(&source, Service::Directory),
             "DELETE FROM agents; DELETE FROM workspaces",
@@ -463,7 +421,24 @@ mod tests {
             service: Service::Bus,
             sides: Vec::new(),
             differences: Vec::new(),
+            unreadable: Vec::new(),
         };
         assert_eq!(judge(&none, &BTreeSet::new()).verdict(), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn a_damaged_page_or_garbage_is_a_finding_and_not_an_error() {
+        let (source, snapshot) = (plain_at_rest(), plain_at_rest());
+        let (one, two) = (file(&source, Service::Bus), file(&snapshot, Service::Bus));
+        let look = || {
+            let facts = observe(Service::Bus, &[(Place::Source, &one), (Place::Snapshot, &two)]).expect("read");
+            judge(&facts, &BTreeSet::new())
+        };
+        let mut bytes = std::fs::read(&two).expect("read");
+        bytes[4_096] = 0x7f;
+        std::fs::write(&two, &bytes).expect("written");
+        assert_eq!(subjects(&look()), ["table beam_messages"]);
+        std::fs::write(&two, b"garbage").expect("written");
+        assert_eq!(subjects(&look()), ["the file"]);
     }
 }

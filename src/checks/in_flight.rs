@@ -177,7 +177,7 @@ fn words(end: End) -> &'static str {
 mod tests {
     use super::*;
     use crate::evidence::Verdict;
-    use crate::snapshot::recorded::{alter, at_rest, bricked, file, hot_crash, plain};
+    use crate::snapshot::recorded::{alter, bricked, file, hot_crash, plain_at_rest};
 
     const NOW: Window = Window {
         start_requested_ms: 1_800_000_000_000,
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn no_unfinished_row_at_all_is_inconclusive() {
-        let folder = plain(&at_rest());
+        let folder = plain_at_rest();
         alter(
             &file(&folder, Service::Bus),
             "DELETE FROM beam_messages WHERE status='queued'",

@@ -261,10 +261,10 @@ fn named_object(message: &str) -> String {
 mod tests {
     use super::*;
     use crate::evidence::Verdict;
-    use crate::snapshot::recorded::{alter, at_rest, file, plain};
+    use crate::snapshot::recorded::{alter, file, plain_at_rest};
 
     fn judged_after(service: Service, change: impl Fn(&Path)) -> Judgement {
-        let folder = plain(&at_rest());
+        let folder = plain_at_rest();
         let path = file(&folder, service);
         change(&path);
         judge(&observe(service, &path, folder.path()).expect("looked"))
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_sound_file_passes_and_the_scratch_copy_is_gone() {
-        let folder = plain(&at_rest());
+        let folder = plain_at_rest();
         let path = file(&folder, Service::Directory);
         let facts = observe(Service::Directory, &path, folder.path()).expect("looked");
         assert_eq!(judge(&facts).verdict(), Verdict::Pass);
@@ -296,7 +296,7 @@ mod tests {
                 "PRAGMA writable_schema=ON; DELETE FROM sqlite_schema WHERE name='idx_agents_org';",
             );
             alter(path, "UPDATE agents SET org='other' WHERE beam_id LIKE 'recv@%'");
-            let folder = plain(&at_rest());
+            let folder = plain_at_rest();
             let whole = file(&folder, Service::Directory);
             let row: (String, i64) = rusqlite::Connection::open(&whole)
                 .and_then(|db| {

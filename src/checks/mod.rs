@@ -49,6 +49,8 @@ pub mod requests;
 pub mod restored_files;
 /// Operators' roles.
 pub mod roles;
+/// Rows that differ, in words.
+pub mod row_differences;
 /// Lost writes.
 pub mod rpo;
 /// Recovery time.

@@ -11,7 +11,7 @@ use crate::deployment::schema::{
 use crate::evidence::{CheckId, Finding, Judgement, short};
 use crate::snapshot::copying::{self, CopyError};
 use crate::snapshot::database::{Database, DatabaseError, harden};
-use crate::snapshot::digest::{Pragmas, pragmas};
+use crate::snapshot::digest::pragmas;
 use crate::snapshot::schema_rows::schema_facts;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -108,7 +108,7 @@ pub fn observe(
         other.as_ref().map(|other| compare(other, &facts)).unwrap_or_default()
     };
     let pragma_differences = match source.as_ref().or(clean.as_ref()) {
-        Some(other) => differing(&pragmas(other)?, &pragmas(&database)?),
+        Some(other) => pragmas(other)?.differences(&pragmas(&database)?),
         None => Vec::new(),
     };
     Ok(Facts {
@@ -120,35 +120,13 @@ pub fn observe(
         from_source: against(&source_facts, differences),
         from_clean: against(&clean_facts, shape_differences),
         checks_from_clean: against(&clean_facts, check_differences),
-        pragmas: pragma_differences,
+        pragmas: pragma_differences
+            .into_iter()
+            .map(|(name, expected, observed)| (name.to_owned(), expected, observed))
+            .collect(),
         statistics: statistics(&database, source.as_ref(), scratch)?,
         has_stat4: !stat_rows(&database, "sqlite_stat4")?.is_empty(),
     })
-}
-
-fn differing(one: &Pragmas, other: &Pragmas) -> Vec<(String, String, String)> {
-    let rows = [
-        (
-            "user_version",
-            one.user_version.to_string(),
-            other.user_version.to_string(),
-        ),
-        (
-            "application_id",
-            one.application_id.to_string(),
-            other.application_id.to_string(),
-        ),
-        ("encoding", one.encoding.clone(), other.encoding.clone()),
-        (
-            "auto_vacuum",
-            one.auto_vacuum.to_string(),
-            other.auto_vacuum.to_string(),
-        ),
-    ];
-    rows.into_iter()
-        .filter(|(_, expected, observed)| expected != observed)
-        .map(|(name, expected, observed)| (name.to_owned(), expected, observed))
-        .collect()
 }
 
 fn statistics(database: &Database, source: Option<&Database>, scratch: &Path) -> Result<Statistics, ObserveError> {
@@ -156,10 +134,10 @@ fn statistics(database: &Database, source: Option<&Database>, scratch: &Path) ->
     if ours.is_empty() {
         return Ok(Statistics::Absent);
     }
-    if let Some(source) = source {
-        if stat_rows(source, "sqlite_stat1")? == ours {
-            return Ok(Statistics::AsSource);
-        }
+    if let Some(source) = source
+        && stat_rows(source, "sqlite_stat1")? == ours
+    {
+        return Ok(Statistics::AsSource);
     }
     let analysed = analysed(database.path(), scratch)?;
     Ok(if analysed == ours {
@@ -293,10 +271,10 @@ fn head(fingerprint: &str) -> &str {
 mod tests {
     use super::*;
     use crate::evidence::Verdict;
-    use crate::snapshot::recorded::{alter, at_rest, file, plain};
+    use crate::snapshot::recorded::{alter, file, plain_at_rest};
 
     fn facts_after(service: Service, sql: &str) -> Facts {
-        let (source, snapshot) = (plain(&at_rest()), plain(&at_rest()));
+        let (source, snapshot) = (plain_at_rest(), plain_at_rest());
         alter(&file(&snapshot, service), sql);
         let (one, two) = (file(&source, service), file(&snapshot, service));
         observe(service, &two, Some(&one), Some(&one), snapshot.path()).expect("read")
@@ -367,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_check_that_only_the_clean_instance_has_is_a_note() {
-        let (clean, snapshot) = (plain(&at_rest()), plain(&at_rest()));
+        let (clean, snapshot) = (plain_at_rest(), plain_at_rest());
         let path = file(&snapshot, Service::Directory);
         alter(
             &path,
@@ -382,7 +360,7 @@ mod tests {
 
     #[test]
     fn compared_with_nobody_is_inconclusive() {
-        let folder = plain(&at_rest());
+        let folder = plain_at_rest();
         let path = file(&folder, Service::Bus);
         let facts = observe(Service::Bus, &path, None, None, folder.path()).expect("read");
         assert_eq!(judge(&facts).verdict(), Verdict::Inconclusive);

@@ -190,7 +190,7 @@ fn judge_pair(pair: &Pair, was_pruned: bool, judged: &mut Judgement) {
 mod tests {
     use super::*;
     use crate::evidence::Verdict;
-    use crate::snapshot::recorded::{alter, at_rest, bricked, file, hot_crash, plain};
+    use crate::snapshot::recorded::{alter, bricked, file, hot_crash, plain_at_rest};
     use tempfile::TempDir;
 
     fn judged(folder: &TempDir, sent: &[&str]) -> Judgement {
@@ -200,14 +200,14 @@ mod tests {
     }
 
     fn after(service: Service, sql: &str) -> Judgement {
-        let folder = plain(&at_rest());
+        let folder = plain_at_rest();
         alter(&file(&folder, service), sql);
         judged(&folder, &["bus-echo-1", "bus-dead-1", "bus-queued-1"])
     }
 
     #[test]
     fn recorded_sets_have_no_false_alarm() {
-        for folder in [plain(&at_rest()), hot_crash(), bricked()] {
+        for folder in [plain_at_rest(), hot_crash(), bricked()] {
             let judged = judged(&folder, &[]);
             assert_eq!((judged.verdict(), judged.findings), (Verdict::Pass, Vec::new()));
         }
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn no_delivery_at_all_is_inconclusive() {
-        let folder = plain(&at_rest());
+        let folder = plain_at_rest();
         alter(&file(&folder, Service::Bus), "DELETE FROM beam_messages");
         assert_eq!(judged(&folder, &[]).verdict(), Verdict::Inconclusive);
     }

@@ -287,20 +287,32 @@ fn waitlist(directory: &Database, all: &mut Vec<Predicted>) -> Result<(), Databa
 
 fn hosts(directory: &Database, all: &mut Vec<Predicted>) -> Result<(), DatabaseError> {
     let rows = directory.rows(
-        "SELECT id, CASE WHEN status='revoked' OR revoked_at IS NOT NULL THEN 'revoked' ELSE 'missing' END AS state \
-         FROM openclaw_hosts WHERE ((status='revoked' OR revoked_at IS NOT NULL) AND credential_state<>'revoked') \
-         OR (status<>'revoked' AND revoked_at IS NULL AND credential_hash IS NULL AND credential_state<>'missing')",
+        "SELECT id, status, revoked_at, credential_hash, credential_state FROM openclaw_hosts ORDER BY id",
         &[],
     )?;
-    all.extend(rows.into_iter().map(|row| Predicted {
-        rule: "credential_state of hosts is normalised (contract 5.1)",
-        service: Service::Directory,
-        table: "openclaw_hosts",
-        kind: Kind::Update,
-        force: Force::Must,
-        row: vec![("id", row.cell("id").clone())],
-        cells: vec![("credential_state", CellRule::Is(row.cell("state").clone()))],
-    }));
+    for row in rows {
+        let was_revoked = *row.cell("revoked_at") != Cell::Null;
+        let has_hash = row.text("credential_hash").is_some_and(|hash| !hash.is_empty());
+        let (force, rule) = match (row.text("status") == Some("revoked"), has_hash, was_revoked) {
+            (true, ..) => (Force::Must, CellRule::Is(text("revoked"))),
+            (false, false, false) => (Force::Must, CellRule::Is(text("missing"))),
+            // Revoked once and taken back: the contract does not say which of the two columns counts.
+            (false, _, true) => (Force::May, CellRule::OneOf(vec!["revoked", "missing", "ready"])),
+            (false, true, false) => continue,
+        };
+        if rule == CellRule::Is(row.cell("credential_state").clone()) {
+            continue;
+        }
+        all.push(Predicted {
+            rule: "credential_state of hosts is normalised (contract 5.1)",
+            service: Service::Directory,
+            table: "openclaw_hosts",
+            kind: Kind::Update,
+            force,
+            row: vec![("id", row.cell("id").clone())],
+            cells: vec![("credential_state", rule)],
+        });
+    }
     Ok(())
 }
 

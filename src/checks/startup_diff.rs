@@ -131,7 +131,7 @@ pub fn judge(facts: &Facts) -> Judgement {
 mod tests {
     use super::*;
     use crate::evidence::Verdict;
-    use crate::snapshot::recorded::{alter, at_rest, file, hot_crash, plain};
+    use crate::snapshot::recorded::{alter, file, hot_crash, plain_at_rest};
     use tempfile::TempDir;
 
     /// 30 November 2026, long after the recorded rows.
@@ -176,14 +176,14 @@ mod tests {
 
     #[test]
     fn a_start_that_only_moves_the_sequence_passes() {
-        let judged = judged(&plain(&at_rest()), DIRECTORY_START, BUS_START);
+        let judged = judged(&plain_at_rest(), DIRECTORY_START, BUS_START);
         assert_eq!((judged.verdict(), judged.findings), (Verdict::Pass, Vec::new()));
         assert_eq!(judged.items, 52);
     }
 
     #[test]
     fn a_predicted_change_that_does_not_happen_is_a_finding() {
-        let judged = judged(&plain(&at_rest()), "", "");
+        let judged = judged(&plain_at_rest(), "", "");
         assert_eq!(judged.findings.len(), 1, "{:?}", judged.findings);
         assert_eq!(judged.findings[0].subject, "sqlite_sequence[name=agent_keys]");
     }
@@ -220,7 +220,7 @@ mod tests {
                 "sqlite_sequence[name=agent_keys] seq",
             ),
         ] {
-            let judged = judged(&plain(&at_rest()), &format!("{DIRECTORY_START}{directory}"), bus);
+            let judged = judged(&plain_at_rest(), &format!("{DIRECTORY_START}{directory}"), bus);
             let found = judged.findings.iter().any(|one| one.subject.contains(subject));
             assert!(found, "{directory}{bus}: {:?}", judged.findings);
         }
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_contact_date_that_was_cleared_is_filled_with_the_date_of_the_update() {
-        let before = plain(&at_rest());
+        let before = plain_at_rest();
         alter(
             &file(&before, Service::Directory),
             "UPDATE waitlist SET last_contact_at=NULL WHERE id=1",
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_missing_key_row_and_an_empty_digest_schedule_are_filled() {
-        let before = plain(&at_rest());
+        let before = plain_at_rest();
         alter(
             &file(&before, Service::Directory),
             "DELETE FROM agent_keys WHERE id=1; DELETE FROM openclaw_fleet_digest_schedules;",

@@ -1,5 +1,6 @@
 //! What every drill needs: clock, seed, folders, secrets, evidence, progress, the time limit. No step of any procedure.
 
+use crate::drills::stages::Stages;
 use crate::deployment::Service;
 use crate::deployment::environment::Environment;
 use crate::evidence::{
@@ -37,6 +38,8 @@ pub struct DrillRequest {
     pub harness_git_sha: Option<String>,
     /// The binary of the reference services; needed where the environment gives no command.
     pub reference_services: Option<PathBuf>,
+    /// Who acts on the files at the drill's stages; nobody in a drill that is meant seriously.
+    pub stages: Stages,
 }
 
 /// Known before anything was started: exit 2. The text says what, where and what to do.
@@ -181,7 +184,7 @@ impl DrillContext {
     {
         self.progress.begins(name);
         let (started_at, began) = (now(), Instant::now());
-        let ended = tokio::time::timeout_at(self.deadline, work).await;
+        let ended = tokio::time::timeout_at(self.deadline, Box::pin(work)).await;
         let result = match ended {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(chain(&error)),
@@ -194,7 +197,7 @@ impl DrillContext {
             Ok((_, detail)) => (StepOutcome::Done, detail.clone()),
             Err(cause) => (StepOutcome::Failed, cause.clone()),
         };
-        let detail = self.secrets.redact(&detail);
+        let detail = self.fit_to_show(&detail);
         let duration_ms = milliseconds(began.elapsed());
         let step = Step {
             name: name.to_owned(),
@@ -207,13 +210,29 @@ impl DrillContext {
         self.evidence.steps.push(step);
         result.map(|(value, _)| value).map_err(|cause| Stop {
             step: name.to_owned(),
-            cause: self.secrets.redact(&cause),
+            cause: self.fit_to_show(&cause),
         })
+    }
+
+    /// Text as it may leave the harness: without secrets, and without the paths of this one machine.
+    #[must_use]
+    pub fn fit_to_show(&self, text: &str) -> String {
+        let mut text = self.secrets.redact(text);
+        for (path, word) in [(&self.folders.work, "<work>"), (&self.folders.run, "<run>")] {
+            text = text.replace(&path.display().to_string(), word);
+            if let Ok(canonical) = path.canonicalize() {
+                text = text.replace(&canonical.display().to_string(), word);
+            }
+        }
+        match std::env::current_dir() {
+            Ok(here) => text.replace(&format!("{}/", here.display()), ""),
+            Err(_) => text,
+        }
     }
 
     /// Records a check. Texts are redacted on the way in.
     pub fn record(&mut self, id: CheckId, service: Option<Service>, mut judgement: Judgement, took: Duration) {
-        let clean = |text: &mut String| *text = self.secrets.redact(text);
+        let clean = |text: &mut String| *text = self.fit_to_show(text);
         clean(&mut judgement.expected);
         clean(&mut judgement.observed);
         judgement.notes.iter_mut().for_each(clean);

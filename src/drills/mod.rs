@@ -6,6 +6,8 @@ pub mod at_rest;
 pub mod backup_restore;
 /// Clock, seed, folders, secrets, evidence of one run.
 pub mod context;
+/// Backup polarity.
+pub mod direction;
 /// Pairs of instances and how they are launched.
 pub mod instances;
 /// What is asked of the running restored pair.
@@ -14,10 +16,14 @@ pub mod proving;
 pub mod reads;
 /// Where the reference services come from.
 pub mod reference;
+/// Nonces, credentials, new writes.
+pub mod replays;
 /// Clean instances, the restore, the restored pair's start.
 pub mod restoring;
 /// The source.
 pub mod source;
+/// Moments at which somebody else may act.
+pub mod stages;
 /// The set that is restored.
 pub mod taking;
 
@@ -61,7 +67,8 @@ pub async fn perform(
     let mut context = DrillContext::new(request, progress)?;
     let mut interrupted = false;
     let ended = {
-        let drill = AssertUnwindSafe(backup_restore::run(&mut context)).catch_unwind();
+        // Boxed here and at the larger steps: a drill's future is larger than a small thread's stack.
+        let drill = AssertUnwindSafe(Box::pin(backup_restore::run(&mut context))).catch_unwind();
         tokio::select! {
             ended = drill => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()).into())),
             () = interrupt => {

@@ -2,21 +2,26 @@
 
 use crate::checks::expectation::{Expected, Objects};
 use crate::checks::observing::ObserveError;
-use crate::checks::{release, rto, stability};
+use crate::checks::prediction::Window;
+use crate::checks::{in_flight, release, rto, stability, startup_diff};
 use crate::client::{Access, probe};
 use crate::deployment::Service;
-use crate::drills::context::{DrillContext, Stop, milliseconds};
+use crate::drills::context::{DrillContext, Stop, chain, milliseconds};
 use crate::drills::instances::{Deployment, Pair, Restored};
 use crate::drills::reads::{self, Look};
 use crate::drills::restoring::{self, Prepared};
-use crate::drills::source;
+use crate::drills::stages::Reached;
 use crate::drills::taking::Taken;
-use crate::evidence::{CheckId, Component, Finding, Judgement};
+use crate::drills::{at_rest, replays, source};
+use crate::evidence::{CheckId, Component, Judgement};
 use crate::seed::Seeded;
 use crate::snapshot::database::{DatabaseError, Databases};
 use crate::snapshot::summary;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+/// Why a question does not arise under `--from`; the service still answered with an empty list.
+const NO_ROWS: &str = "no rows in this backup";
 
 /// What the harness wrote to the source, and what the source answered just before the outage.
 pub struct Written {
@@ -24,6 +29,8 @@ pub struct Written {
     pub seeded: Seeded,
     /// The source's own answers, by check.
     pub baseline: BTreeMap<CheckId, Objects>,
+    /// The wall clock at the first stop request.
+    pub cut_at: jiff::Timestamp,
 }
 
 /// Why a step on the restored pair could not be done.
@@ -38,14 +45,16 @@ pub enum ProvingError {
     /// The operator's login failed.
     #[error("cannot log in to the restored directory")]
     Login(#[from] crate::client::http::ClientError),
+    /// A running instance's file could not be read.
+    #[error("{0}")]
+    Files(String),
     /// An instance could not be stopped.
     #[error("cannot stop the restored pair")]
     Process(#[from] crate::runtime::process::ProcessError),
 }
 
 /// The components and their start commands, for the report.
-pub fn name_components(context: &mut DrillContext, deployment: &Deployment, pair: &Pair) {
-    let _ = pair;
+pub fn name_components(context: &mut DrillContext, deployment: &Deployment) {
     context.component(Component {
         name: "harness".to_owned(),
         command: Some(context.request.command.clone()),
@@ -61,7 +70,9 @@ pub fn name_components(context: &mut DrillContext, deployment: &Deployment, pair
         });
     }
     context.evidence.environments_reset.push(format!("{} (clean and restored instances)", deployment.environment.name));
-    context.evidence.commands.push(context.request.command.clone());
+    let run = context.evidence.run.id.clone();
+    let commands = [context.request.command.clone(), format!("cargo xtask report {run}")];
+    context.evidence.commands.extend(commands);
 }
 
 /// What the source answers just before the outage.
@@ -78,10 +89,10 @@ pub async fn baseline(context: &mut DrillContext, access: &Access) -> Result<BTr
         .await
 }
 
-/// Asks everything of the running pair, then stops it.
+/// Asks everything of the running pair, then stops it: recovery, files, reads, replays, in this order.
 ///
 /// # Errors
-/// [`Stop`] when a step cannot be done.
+/// [`Stop`] when a step cannot be done; the pair is killed then.
 pub async fn prove(
     context: &mut DrillContext,
     deployment: &Deployment,
@@ -91,15 +102,21 @@ pub async fn prove(
     restored: Restored,
 ) -> Result<(), Stop> {
     let Restored(mut pair) = restored;
+    running(context, &pair)?;
     let mut access = source::access(&pair, deployment);
     let databases = open(context, taken).await?;
-    if let Some(landmark) = landmark(&databases, written) {
-        restoring::measure_recovery(context, &access, &landmark).await?;
+    match landmark(&databases, written) {
+        Some(landmark) => restoring::measure_recovery(context, &access, &landmark).await?,
+        None => context.not_asked(CheckId::Rto.name(), "this backup has no access list entry or no message to ask for"),
     }
-    let _ = prepared;
-    read_back(context, deployment, &databases, written, &mut access, &pair).await?;
+    changed_files(context, &databases, prepared, &pair).await?;
+    let read = Box::pin(read_back(context, deployment, &databases, written, &mut access, &pair)).await;
+    if read.is_ok() {
+        Box::pin(replays::ask(context, deployment, &databases, written, &access)).await?;
+    }
     watch(context, &mut pair).await;
     access.close();
+    read?;
     context
         .step("stop the restored pair", async {
             let stopped = pair.stop(&deployment.environment).await?;
@@ -107,6 +124,60 @@ pub async fn prove(
             Ok::<_, ProvingError>(((), detail))
         })
         .await
+}
+
+/// Tells that the restored pair is ready and nothing was observed yet.
+fn running(context: &DrillContext, pair: &Pair) -> Result<(), Stop> {
+    let moment = Reached::Running {
+        databases: [pair.directory.database.clone(), pair.bus.database.clone()],
+        pids: [pair.directory.process.pid(), pair.bus.process.pid()],
+    };
+    let told = context.request.stages.reached(&moment);
+    told.map_err(|error| Stop { step: "stage running".to_owned(), cause: error.to_string() })
+}
+
+/// What the first start changed in the files, and how unfinished rows ended: read-only, while the services run.
+async fn changed_files(
+    context: &mut DrillContext,
+    databases: &Databases,
+    prepared: &Prepared,
+    pair: &Pair,
+) -> Result<(), Stop> {
+    let started = pair.directory.started_at.min(pair.bus.started_at).as_millisecond();
+    let looked = context
+        .step("look at what the start changed", async {
+            let window = Window {
+                start_requested_ms: started,
+                looked_at_ms: jiff::Timestamp::now().as_millisecond(),
+            };
+            let running = at_rest::restored_databases(&prepared.places);
+            let look = |id, look: &dyn Fn(&Databases) -> Result<Judgement, DatabaseError>| {
+                let seen = || running.as_ref().map_err(told).and_then(|running| look(running).map_err(|error| told(&error)));
+                at_rest::judged(id, None, seen, Judgement::clone)
+            };
+            let start = look(CheckId::StartupDiff, &|running| {
+                startup_diff::observe(databases, running, window).map(|facts| startup_diff::judge(&facts))
+            });
+            let unfinished = look(CheckId::InFlight, &|running| {
+                in_flight::observe(databases, running, &window).map(|facts| in_flight::judge(&facts))
+            });
+            let questions = vec![start, unfinished];
+            Ok::<_, ProvingError>((questions, String::new()))
+        })
+        .await?;
+    for one in looked {
+        if one.is_about_nothing() && context.request.from.is_some() {
+            context.not_asked(one.name(), NO_ROWS);
+        } else {
+            at_rest::record(context, vec![one]);
+        }
+    }
+    Ok(())
+}
+
+/// The error as text: one look may be judged twice.
+fn told(error: &DatabaseError) -> ProvingError {
+    ProvingError::Files(chain(error))
 }
 
 async fn open(context: &mut DrillContext, taken: &Taken) -> Result<Databases, Stop> {
@@ -161,7 +232,12 @@ async fn read_back(
     let identity = deployment.identity.clone().unwrap_or_default();
     for look in looks {
         let judged = judged(&look, databases, &identity, written, deployment, pair);
-        context.record(look.id, None, judged, look.took);
+        let nothing = judged.items == 0 && judged.findings.is_empty();
+        if nothing && context.request.from.is_some() {
+            context.not_asked(look.id.name(), NO_ROWS);
+        } else {
+            context.record(look.id, None, judged, look.took);
+        }
     }
     Ok(())
 }
@@ -189,21 +265,11 @@ fn judged(
     }
     let rows = match reads::rows(look.id, databases, identity) {
         Ok(rows) => rows,
-        Err(error) => return unreadable(&error),
+        Err(error) => return at_rest::unreadable(&error, None),
     };
     let ledger = written.and_then(|written| reads::promised(look.id, &written.seeded.ledger));
     let expected = Expected { ledger: ledger.as_ref(), baseline, rows: rows.as_ref() };
     reads::judge(look.id, &expected, seen)
-}
-
-fn unreadable(error: &DatabaseError) -> Judgement {
-    let cause = crate::drills::context::chain(error);
-    Judgement {
-        expected: "readable rows in the snapshot".to_owned(),
-        observed: "unreadable".to_owned(),
-        findings: vec![Finding::new("snapshot", "readable rows", cause, "the snapshot's files")],
-        ..Judgement::default()
-    }
 }
 
 /// Whether both processes that became ready still live and answer.

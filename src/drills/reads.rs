@@ -38,7 +38,7 @@ pub const COMPARED: &[CheckId] = &[
 
 async fn timed(id: CheckId, look: impl Future<Output = Result<Objects, ObserveError>>) -> Look {
     let began = Instant::now();
-    let seen = look.await;
+    let seen = Box::pin(look).await;
     Look { id, seen, took: began.elapsed() }
 }
 

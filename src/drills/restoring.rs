@@ -8,6 +8,7 @@ use crate::deployment::Service;
 use crate::drills::context::{DrillContext, Stop, milliseconds, private_folder};
 use crate::drills::instances::{Clean, Deployment, Pair, Restored, StartError};
 use crate::drills::source::{access, started};
+use crate::drills::stages::{Reached, StageError};
 use crate::drills::taking::Taken;
 use crate::evidence::CheckId;
 use crate::restore::{self, PlaceError, Places, RestoreError};
@@ -54,6 +55,9 @@ pub enum RestoringError {
     /// A file could not be copied or hashed.
     #[error(transparent)]
     Copy(#[from] CopyError),
+    /// Whoever acts on a stage failed.
+    #[error(transparent)]
+    Stage(#[from] StageError),
     /// A folder could not be made.
     #[error("cannot make {path}")]
     Folder {
@@ -141,6 +145,7 @@ async fn start_clean(
 /// [`Stop`].
 pub async fn put_back(context: &mut DrillContext, taken: &Taken, prepared: Prepared) -> Result<Prepared, Stop> {
     let (snapshot, sources) = (taken.snapshot.clone(), taken.source_sets.clone());
+    let stages = context.request.stages.clone();
     context.recovery_began.get_or_insert_with(Instant::now);
     context
         .step("restore into the clean instances' place", async {
@@ -150,6 +155,8 @@ pub async fn put_back(context: &mut DrillContext, taken: &Taken, prepared: Prepa
                 Ok::<_, RestoreError>((prepared, restored))
             })
             .await??;
+            let databases = Service::ALL.map(|service| prepared.places.of(service).database());
+            stages.reached(&Reached::RestoredFiles { databases })?;
             let bytes: u64 = restored.files.iter().map(|file| file.file.bytes).sum();
             let detail = format!(
                 "{} files, {bytes} bytes, read back; {} files of the clean instances removed first",

@@ -3,8 +3,9 @@
 use crate::client::Access;
 use crate::deployment::Service;
 use crate::deployment::release::Release;
-use crate::drills::context::{DrillContext, Stop, UsageError, chain, milliseconds, private_folder, timestamp};
+use crate::drills::context::{DrillContext, Stop, UsageError, milliseconds, private_folder, timestamp};
 use crate::drills::instances::{Deployment, Pair, Source, StartError};
+use crate::drills::stages::Reached;
 use crate::runtime::process::Stopped;
 use crate::seed::{self, SeedPlan, Seeded};
 use crate::snapshot::file_set::FileSet;
@@ -104,7 +105,7 @@ pub fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> 
 /// Keys that the bus signs with: the seed's agents, the write path's sender, and those of `--keys`.
 fn identities(context: &mut DrillContext, keys: Option<&Path>) -> Result<Value, UsageError> {
     let seed = context.request.seed;
-    let mut all = match keys {
+    let all = match keys {
         None => seed::cast::identities(seed),
         Some(path) => {
             let text = std::fs::read_to_string(path)
@@ -117,7 +118,7 @@ fn identities(context: &mut DrillContext, keys: Option<&Path>) -> Result<Value, 
             parsed
         }
     };
-    if let Value::Object(entries) = &mut all {
+    if let Value::Object(entries) = &all {
         for private in entries.values().filter_map(|entry| entry.get("privateKeyBase64")?.as_str()) {
             context.secrets.add(private);
         }
@@ -183,7 +184,7 @@ pub async fn seed(
     let plan = SeedPlan { seed: context.request.seed, admin_email: deployment.admin_email.clone() };
     let seeded = context
         .step("seed the source", async {
-            let seeded = seed::run(access, &plan, &jiff::Timestamp::now).await?;
+            let seeded = Box::pin(seed::run(access, &plan, &jiff::Timestamp::now)).await?;
             let acknowledged = seeded.ledger.acknowledged_writes().count();
             let detail = format!("{} writes attempted, {acknowledged} acknowledged", seeded.ledger.writes().len());
             Ok::<_, SourceError>((seeded, detail))
@@ -195,6 +196,18 @@ pub async fn seed(
         context.secrets.add(secret.expose());
     }
     Ok(seeded)
+}
+
+/// Tells that the source is seeded and still runs.
+///
+/// # Errors
+/// [`Stop`] when whoever acts on the stage fails.
+pub fn reached(context: &DrillContext, source: &Source) -> Result<(), Stop> {
+    let databases = [source.0.directory.database.clone(), source.0.bus.database.clone()];
+    let stages = &context.request.stages;
+    stages
+        .reached(&Reached::Source { databases })
+        .map_err(|error| Stop { step: "stage source".to_owned(), cause: error.to_string() })
 }
 
 /// The stopped source.
@@ -278,10 +291,4 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 #[must_use]
 pub fn hex(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// An error of a step, as text with its causes, for places that cannot carry the type.
-#[must_use]
-pub fn told(error: &dyn std::error::Error) -> String {
-    chain(error)
 }

@@ -1,19 +1,22 @@
 //! Taking the set that is restored: from the stopped source, or from a given backup; always with a second, independent copy.
 
+use crate::checks::polarity::{self, Witness};
+use crate::checks::snapshot_set;
 use crate::deployment::Service;
 use crate::drills::Ending;
 use crate::drills::context::{DrillContext, Stop, UsageError, chain};
 use crate::drills::instances::Deployment;
 use crate::drills::source::StoppedSource;
-use crate::evidence::{SchemaPrints, SnapshotRecord, StoredFile, TableRecord};
+use crate::drills::stages::{Reached, StageError, Stages};
+use crate::evidence::{CheckId, SchemaPrints, SnapshotRecord, StoredFile, TableRecord};
 use crate::snapshot::adopt::AdoptError;
-use crate::snapshot::copying::{CopyError, hash_file};
+use crate::snapshot::copying::CopyError;
 use crate::snapshot::database::Database;
-use crate::snapshot::file_set::{FileRecord, FileSet, RawSet, usual};
+use crate::snapshot::file_set::{FileSet, RawSet, usual};
 use crate::snapshot::manifest::{FILE_NAME, Manifest, ManifestError};
 use crate::snapshot::{self, Request, Snapshot, TakeError};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Why the set could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +33,13 @@ pub enum TakingError {
     /// A file could not be hashed.
     #[error("cannot hash the given files")]
     Hash(#[from] CopyError),
+    /// Whoever acts on a stage failed.
+    #[error(transparent)]
+    Stage(#[from] StageError),
     /// A worker of the harness was lost.
     #[error("a worker thread of the harness stopped")]
     Worker(#[from] tokio::task::JoinError),
 }
-
-/// File → size and hash; the files of a source, or of a given backup.
-pub type Bytes = BTreeMap<PathBuf, FileRecord>;
 
 /// What is restored, and what it is held against.
 pub struct Taken {
@@ -48,30 +51,21 @@ pub struct Taken {
     pub independent: PathBuf,
     /// The raw sets, where the harness took them.
     pub raw: Option<[RawSet; 2]>,
-    /// The source's folder.
-    pub source_folder: PathBuf,
-    /// The source's file sets (none under `--from`: they are no running instance's).
+    /// The source's file sets; under `--from` the given ones.
     pub source_sets: Vec<FileSet>,
-    /// Its files at the proven stop (under `--from`: before anything was read).
-    pub bytes: Bytes,
+    /// Their bytes at the proven stop; under `--from` before anything was copied.
+    pub witnesses: [Witness; 2],
 }
 
-/// Size and hash of every file of a folder, `-shm` left out: it is a rebuildable index.
-///
-/// # Errors
-/// [`CopyError`].
-pub fn bytes_of(folder: &Path) -> Result<Bytes, CopyError> {
-    let mut bytes = Bytes::new();
-    let entries = std::fs::read_dir(folder).map_err(|source| CopyError::Read { path: folder.to_owned(), source })?;
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let is_index = path.to_string_lossy().ends_with("-shm");
-        if !is_index && path.is_file() {
-            let record = hash_file(&path)?;
-            bytes.insert(path, record);
-        }
+impl Taken {
+    /// Tables of both databases without a row, sorted.
+    #[must_use]
+    pub fn empty_tables(&self) -> Vec<String> {
+        let tables = self.manifest.services.iter().flat_map(|part| &part.tables);
+        let mut empty: Vec<String> = tables.filter(|table| table.rows == 0).map(|table| table.name.clone()).collect();
+        empty.sort();
+        empty
     }
-    Ok(bytes)
 }
 
 /// Copies the stopped source twice and makes the snapshot of the first copy.
@@ -96,30 +90,51 @@ pub async fn from_source(
     };
     let independent = context.folders.work.join("independent");
     let sets = source.sets.clone();
-    let source_folder = sets[0].main.parent().unwrap_or(Path::new(".")).to_owned();
+    let stages = context.request.stages.clone();
+    let mut refused = None;
     let taken = context
         .step("take the snapshot", async {
-            let folder = source_folder.clone();
-            let taken = tokio::task::spawn_blocking(move || take(request, &sets, folder, independent)).await??;
+            let taken = tokio::task::spawn_blocking(move || take(request, &sets, independent, &stages)).await?;
+            refused = taken.as_ref().err().map(|error| snapshot_set::refused(error));
+            let taken = taken?;
             let detail = taken_detail(&taken.manifest);
             Ok::<_, TakingError>((taken, detail))
         })
-        .await?;
-    record(context, &taken, &context.folders.snapshot.display().to_string());
+        .await;
+    if let Some(judgement) = refused {
+        context.record(CheckId::SnapshotSet, None, judgement, Duration::ZERO);
+    }
+    let taken = taken?;
+    let location = shown(&context.folders.snapshot);
+    record(context, &taken, &location);
     Ok(taken)
 }
 
-fn take(request: Request, sets: &[FileSet; 2], source_folder: PathBuf, independent: PathBuf) -> Result<Taken, TakingError> {
-    let bytes = bytes_of(&source_folder)?;
+fn take(
+    request: Request,
+    sets: &[FileSet; 2],
+    independent: PathBuf,
+    stages: &Stages,
+) -> Result<Taken, TakingError> {
+    let witnesses = [polarity::witness(&sets[0])?, polarity::witness(&sets[1])?];
+    let raw_folder = request.raw_folder.clone();
     let plan = snapshot::plan(request)?;
-    let (raw, second) = std::thread::scope(|scope| {
+    let (made, second) = std::thread::scope(|scope| {
         let second = scope.spawn(|| independent_copies(sets, &independent));
-        let raw = snapshot::copy(&plan).and_then(|raw| snapshot::seal(&plan, &raw).map(|sealed| (raw, sealed)));
-        (raw, second.join())
+        let made = || {
+            let raw = snapshot::copy(&plan)?;
+            stages.reached(&Reached::Set { folder: raw_folder })?;
+            let sealed = snapshot::seal(&plan, &raw)?;
+            Ok::<_, TakingError>((raw, sealed))
+        };
+        (made(), second.join())
     });
-    let (raw, Snapshot { folder, manifest }) = raw?;
+    let (raw, Snapshot { folder, manifest }) = made?;
     second.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    Ok(Taken { snapshot: folder, manifest, independent, raw: Some(raw), source_folder, source_sets: sets.to_vec(), bytes })
+    stages.reached(&Reached::Snapshot { folder: folder.clone() })?;
+    // Whoever acted may have resealed the manifest.
+    let manifest = Manifest::read(&folder).unwrap_or(manifest);
+    Ok(Taken { snapshot: folder, manifest, independent, raw: Some(raw), source_sets: sets.to_vec(), witnesses })
 }
 
 fn independent_copies(sets: &[FileSet; 2], folder: &Path) -> Result<(), TakeError> {
@@ -142,6 +157,7 @@ pub async fn from_backup(
     let stored = context.folders.snapshot.clone();
     let identity = deployment.identity.clone();
     let mut usage = None;
+    let mut refused = None;
     let taken = context
         .step("copy the given backup", async {
             let has_manifest = given.join(FILE_NAME).symlink_metadata().is_ok();
@@ -154,6 +170,7 @@ pub async fn from_backup(
             {
                 usage = Some(UsageError(format!("--from: {}", chain(error))));
             }
+            refused = taken.as_ref().err().map(|error| snapshot_set::refused(error));
             let taken = taken?;
             let given = deployment.identity.take();
             let (identity, origin) = identity_of(given, &taken);
@@ -165,9 +182,14 @@ pub async fn from_backup(
     let taken = match (taken, usage) {
         (Ok(taken), _) => taken,
         (Err(_), Some(usage)) => return Err(Ending::Usage(usage)),
-        (Err(stop), None) => return Err(Ending::Stop(stop)),
+        (Err(stop), None) => {
+            if let Some(judgement) = refused {
+                context.record(CheckId::SnapshotSet, None, judgement, Duration::ZERO);
+            }
+            return Err(Ending::Stop(stop));
+        }
     };
-    record(context, &taken, &from.display().to_string());
+    record(context, &taken, &shown(from));
     Ok(taken)
 }
 
@@ -195,8 +217,8 @@ fn identity_of(given: Option<String>, taken: &Taken) -> (Option<String>, String)
 /// A snapshot of ours: its folder is copied, and the copy is what is restored.
 fn given_snapshot(given: &Path, work: &Path) -> Result<Taken, TakingError> {
     let manifest = Manifest::read(given)?;
-    let bytes = bytes_of(given)?;
     let sets = Service::ALL.map(|service| usual(service, given));
+    let witnesses = [polarity::witness(&sets[0])?, polarity::witness(&sets[1])?];
     let independent = work.join("independent");
     independent_copies(&sets, &independent)?;
     Ok(Taken {
@@ -204,9 +226,8 @@ fn given_snapshot(given: &Path, work: &Path) -> Result<Taken, TakingError> {
         manifest,
         independent,
         raw: None,
-        source_folder: given.to_owned(),
-        source_sets: Vec::new(),
-        bytes,
+        source_sets: sets.to_vec(),
+        witnesses,
     })
 }
 
@@ -218,10 +239,10 @@ fn plain_backup(
     id: String,
     identity: Option<String>,
 ) -> Result<Taken, TakingError> {
-    let bytes = bytes_of(given).unwrap_or_default();
     let adopted = snapshot::adopt(given, &work.join("raw"))?;
     let named = |at: usize| FileSet::new(Service::ALL[at], given.join(&adopted.names[at]));
     let sets = [named(0), named(1)];
+    let witnesses = [polarity::witness(&sets[0])?, polarity::witness(&sets[1])?];
     let request = Request {
         id,
         directory: sets[0].clone(),
@@ -242,9 +263,8 @@ fn plain_backup(
         manifest,
         independent,
         raw: Some(adopted.raw),
-        source_folder: given.to_owned(),
-        source_sets: Vec::new(),
-        bytes,
+        source_sets: sets.to_vec(),
+        witnesses,
     })
 }
 
@@ -256,6 +276,12 @@ fn taken_detail(manifest: &Manifest) -> String {
         format!("{service} {bytes} bytes, {rows} rows")
     };
     Service::ALL.map(one).join("; ")
+}
+
+/// A path relative to the working directory where it lies below it.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
 
 fn record(context: &mut DrillContext, taken: &Taken, location: &str) {

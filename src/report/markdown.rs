@@ -1,6 +1,6 @@
 //! The recovery-drill report: one screen of summary first, then steps, checks, findings, backups, commands, versions.
 
-use crate::evidence::{CheckRecord, Evidence, StepOutcome, Verdict};
+use crate::evidence::{CheckId, CheckRecord, Evidence, NotAsked, StepOutcome, Verdict};
 use std::fmt::Write as _;
 
 /// How many findings of one check are printed; the evidence holds more.
@@ -166,9 +166,23 @@ fn not_proven(out: &mut String, evidence: &Evidence) {
             text(&check.observed)
         );
     }
-    for question in &evidence.not_asked {
+    let (tables, questions): (Vec<&NotAsked>, Vec<&NotAsked>) =
+        evidence.not_asked.iter().partition(|question| question.id.starts_with("content: "));
+    if let Some(first) = tables.first() {
+        any = true;
+        let names: Vec<&str> = tables.iter().filter_map(|table| table.id.strip_prefix("content: ")).collect();
+        let (count, reason) = (tables.len(), text(&first.reason));
+        let _ = writeln!(out, "- `content` of {count} tables: not asked: {reason}: {}", text(&names.join(", ")));
+    }
+    for question in questions {
         any = true;
         let _ = writeln!(out, "- `{}`: not asked: {}", code(&question.id), text(&question.reason));
+    }
+    let reached = |id: CheckId| evidence.checks_of(id).next().is_some() || evidence.not_asked.iter().any(|one| one.id == id.name());
+    let missed: Vec<String> = CheckId::ALL.iter().filter(|id| !reached(**id)).map(|id| format!("`{id}`")).collect();
+    if !missed.is_empty() {
+        any = true;
+        let _ = writeln!(out, "- {}: not reached, the drill ended before", missed.join(", "));
     }
     if evidence.detection.injected.is_none() {
         any = true;

@@ -6,6 +6,8 @@
 mod perform;
 /// Places of clean instances.
 pub mod place;
+mod plan;
 
-pub use perform::{RestoreError, RestorePlan, Restored, RestoredFile, perform, plan};
+pub use perform::{Restored, RestoredFile, perform};
 pub use place::{CleanPlace, PlaceError, Places};
+pub use plan::{RestoreError, RestorePlan, plan};

@@ -354,3 +354,58 @@ impl Databases {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &tempfile::TempDir) -> Vec<String> {
+        let entries = std::fs::read_dir(folder.path()).expect("listed").flatten();
+        let mut names: Vec<String> = entries
+            .map(|one| one.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn reading_a_running_services_file_sees_one_instant_and_leaves_its_log() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("live #1?.db");
+        let writer = Connection::open(&path).expect("opened");
+        writer
+            .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES (1);")
+            .expect("made");
+        let before = names(&folder);
+        let log = std::fs::read(beside(&path, "-wal")).expect("read");
+        let live = Database::open_live(&path).expect("opened");
+        writer.execute_batch("INSERT INTO t VALUES (2)").expect("written");
+        assert_eq!(live.rows("SELECT a FROM t", &[]).expect("read").len(), 1);
+        drop(live);
+        assert_eq!(names(&folder), before);
+        assert!(std::fs::read(beside(&path, "-wal")).expect("read").starts_with(&log));
+    }
+
+    #[test]
+    fn a_file_in_log_mode_is_read_without_a_trace() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("plain.db");
+        let writer = Connection::open(&path).expect("opened");
+        writer
+            .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a);")
+            .expect("made");
+        drop(writer);
+        let database = Database::open(&path).expect("opened");
+        assert!(database.rows("SELECT a FROM t", &[]).expect("read").is_empty());
+        assert!(database.rows("DELETE FROM t", &[]).is_err());
+        assert_eq!(names(&folder), ["plain.db"]);
+    }
+
+    #[test]
+    fn garbage_is_refused_when_it_is_opened() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("garbage.db");
+        std::fs::write(&path, b"garbage").expect("written");
+        assert!(matches!(Database::open(&path), Err(DatabaseError::Open { .. })));
+    }
+}

@@ -25,6 +25,25 @@ pub struct Pragmas {
     pub auto_vacuum: i64,
 }
 
+impl Pragmas {
+    /// Name, own value and other value of every pragma that differs.
+    #[must_use]
+    pub fn differences(&self, other: &Pragmas) -> Vec<(&'static str, String, String)> {
+        let numbers = [
+            ("user_version", self.user_version, other.user_version),
+            ("application_id", self.application_id, other.application_id),
+            ("auto_vacuum", self.auto_vacuum, other.auto_vacuum),
+        ];
+        let mut all: Vec<_> = numbers
+            .into_iter()
+            .map(|(name, own, theirs)| (name, own.to_string(), theirs.to_string()))
+            .collect();
+        all.push(("encoding", self.encoding.clone(), other.encoding.clone()));
+        all.retain(|(_, own, theirs)| own != theirs);
+        all
+    }
+}
+
 /// Row count and digest of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,14 +82,19 @@ pub(crate) fn select_of(table: &str, columns: &[String]) -> String {
 pub fn table(database: &Database, name: &str) -> Result<TableSummary, DatabaseError> {
     let (columns, sql) = select(database, name)?;
     let (mut rows, mut lanes, mut buffer) = (0_u64, [0_u64; 4], Vec::new());
-    database.each(&sql, |row| {
+    let pass = database.each(&sql, |row| {
         let hash = row_hash(row, columns.len(), &mut buffer)?;
         for (lane, part) in lanes.iter_mut().zip(hash) {
             *lane = lane.wrapping_add(part);
         }
         rows += 1;
         Ok(())
-    })?;
+    });
+    match pass {
+        // The table's name says more than the statement.
+        Err(DatabaseError::Read { source, .. }) => return Err(database.unreadable(&format!("table {name}"), source)),
+        other => other?,
+    }
     let mut hash = Sha256::new();
     hash.update(b"recovery-drill-table/1");
     for column in &columns {

@@ -1,10 +1,13 @@
 //! Recorded databases for tests: each call gives a fresh copy in a temporary folder.
 
 use crate::deployment::Service;
+use crate::snapshot::consolidate::consolidate;
 use crate::snapshot::file_set::{self, FileSet};
+use crate::snapshot::raw;
 use crate::snapshot::take::{Request, perform, plan};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use tempfile::TempDir;
 
 /// The raw set after a clean stop.
@@ -22,14 +25,23 @@ pub(crate) fn bricked() -> TempDir {
     copy_of("bricked")
 }
 
-/// Both databases of a recorded set as plain files.
-pub(crate) fn plain(set: &TempDir) -> TempDir {
-    let into = tempfile::tempdir().expect("a temporary folder");
-    for service in Service::ALL {
-        let raw = crate::snapshot::raw::observe_set(service, set.path()).expect("observed");
-        crate::snapshot::consolidate::consolidate(&raw, into.path()).expect("consolidated");
+/// Both databases of the at-rest set as plain files; consolidated once a test run, written without a sync.
+pub(crate) fn plain_at_rest() -> TempDir {
+    static FILES: OnceLock<Vec<(&'static str, Vec<u8>)>> = OnceLock::new();
+    let files = FILES.get_or_init(|| {
+        let (set, into) = (at_rest(), tempfile::tempdir().expect("a temporary folder"));
+        let consolidated = |service: Service| {
+            let raw = raw::observe_set(service, set.path()).expect("observed");
+            let made = consolidate(&raw, into.path()).expect("consolidated");
+            (service.database_file(), fs::read(made.path).expect("read"))
+        };
+        Service::ALL.map(consolidated).to_vec()
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).expect("written");
     }
-    into
+    folder
 }
 
 /// Runs statements on a file as a fault would: no foreign keys, no defence.
@@ -39,7 +51,9 @@ pub(crate) fn alter(path: &Path, sql: &str) {
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)
         .expect("defensive off");
-    connection.execute_batch("PRAGMA foreign_keys=OFF;").expect("keys off");
+    connection
+        .execute_batch("PRAGMA foreign_keys=OFF; PRAGMA synchronous=OFF;")
+        .expect("keys off");
     connection.execute_batch(sql).expect("altered");
 }
 

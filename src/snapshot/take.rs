@@ -1,6 +1,5 @@
 //! Takes a snapshot of a stopped deployment: `plan`, then `perform` (`copy` the raw sets, `seal` them).
 
-use crate::deployment::Service;
 use crate::snapshot::consolidate::{ConsolidateError, consolidate};
 use crate::snapshot::copying::{self, CopyError};
 use crate::snapshot::database::DatabaseError;
@@ -228,44 +227,11 @@ fn written(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// A request for the two usual files of a folder.
-///
-/// Used where both services keep their files in one place: adopted backups, tests.
-#[must_use]
-pub fn sets_in(folder: &Path) -> [FileSet; 2] {
-    Service::ALL.map(|service| crate::snapshot::file_set::usual(service, folder))
-}
-
-#[cfg(test)]
-/// A snapshot of the recorded at-rest set in `snapshot/`, its raw set in `raw/`.
-pub(crate) fn taken() -> tempfile::TempDir {
-    let source = crate::snapshot::recorded::at_rest();
-    let run = tempfile::tempdir().expect("a temporary folder");
-    let plan = plan(request(source.path(), run.path())).expect("planned");
-    perform(&plan).expect("performed");
-    run
-}
-
-#[cfg(test)]
-fn request(source: &Path, run: &Path) -> Request {
-    let [directory, bus] = sets_in(source);
-    Request {
-        id: "test".to_owned(),
-        directory,
-        bus,
-        directory_identity: Some("http://127.0.0.1:43110".to_owned()),
-        origin: "recorded".to_owned(),
-        cut_at: None,
-        taken_at: "2026-11-24T00:00:00.5Z".parse().expect("a time"),
-        raw_folder: run.join("raw"),
-        folder: run.join("snapshot"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::recorded;
+    use crate::deployment::Service;
+    use crate::snapshot::recorded::{self, request, sets_in, taken};
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

@@ -8,6 +8,7 @@ use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
 use recovery_drills::drills::context::{DrillRequest, Progress, Quiet};
 use recovery_drills::drills::reference;
+use recovery_drills::drills::stages::Stages;
 use recovery_drills::evidence::Evidence;
 use recovery_drills::report::summary;
 use std::path::{Path, PathBuf};
@@ -117,6 +118,7 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
         command: command_line(),
         harness_git_sha: git_sha(),
         reference_services,
+        stages: Stages::default(),
     })
 }
 

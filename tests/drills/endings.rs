@@ -1,0 +1,84 @@
+//! How a drill ends when it cannot go on: before anything was started, before the outage, after it, by the user.
+
+use crate::running::{assert_verdict, evidence, perform, processes_in, request};
+use recovery_drills::drills;
+use recovery_drills::drills::context::Quiet;
+use recovery_drills::drills::stages::{Reached, Stages};
+use recovery_drills::evidence::{Evidence, StepOutcome, Verdict};
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_is_not_there_is_a_usage_error() {
+    let (mut request, _folder) = request(61);
+    request.environment.bus.command = vec!["no-such-bus".to_owned()];
+    let error = perform(request).await.expect_err("cannot begin").to_string();
+    assert!(error.contains("no-such-bus") && error.contains("[bus]"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_given_port_that_is_taken_is_a_usage_error() {
+    let (mut request, _folder) = request(62);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port();
+    request.environment.directory.port = Some(port);
+    let error = perform(request).await.expect_err("cannot begin").to_string();
+    assert!(error.contains(&port.to_string()) && error.contains("taken"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_ends_at_its_start_is_inconclusive_and_shows_its_log() {
+    let (mut request, folder) = request(63);
+    request.environment.directory.command = ["/bin/sh", "-c", "echo the reason; exit 7"].map(str::to_owned).to_vec();
+    let evidence = evidence(request).await;
+    assert_verdict(&evidence, Verdict::Inconclusive);
+    let reasons = evidence.reasons.join("\n");
+    assert!(reasons.contains("exit code 7") && reasons.contains("the reason"), "{reasons}");
+    assert_eq!(processes_in(folder.path()), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drill_that_overruns_its_time_limit_after_the_stop_fails() {
+    let (mut request, folder) = request(64);
+    request.environment.time_limit_ms = 4_000;
+    request.stages = Stages::acting(|reached| {
+        if matches!(reached, Reached::Set { .. }) {
+            std::thread::sleep(Duration::from_secs(6));
+        }
+        Ok(())
+    });
+    let evidence = evidence(request).await;
+    assert_verdict(&evidence, Verdict::Fail);
+    assert!(evidence.reasons.iter().any(|reason| reason.contains("time limit")), "{:?}", evidence.reasons);
+    assert_eq!(processes_in(folder.path()), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_drill_leaves_its_evidence_and_no_process() {
+    let (request, folder) = request(65);
+    let runs = request.runs.clone();
+    let soon = tokio::time::sleep(Duration::from_millis(150));
+    let evidence = drills::perform(request, Box::new(Quiet), soon).await.expect("evidence");
+    assert!(evidence.run.interrupted);
+    assert_ne!(evidence.verdict, Verdict::Pass);
+    let stored = Evidence::read(&runs.join(&evidence.run.id)).expect("stored");
+    assert_eq!(stored, evidence);
+    assert_eq!(processes_in(folder.path()), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_fails_after_the_stop_fails_the_drill() {
+    let (mut request, _folder) = request(66);
+    request.stages = Stages::acting(|reached| match reached {
+        Reached::RestoredFiles { .. } => Err("a hand of this test".to_owned()),
+        _ => Ok(()),
+    });
+    let evidence = evidence(request).await;
+    assert_verdict(&evidence, Verdict::Fail);
+    let failed: Vec<&str> = evidence
+        .steps
+        .iter()
+        .filter(|step| step.outcome == StepOutcome::Failed)
+        .map(|step| step.name.as_str())
+        .collect();
+    assert_eq!(failed, ["restore into the clean instances' place"]);
+}

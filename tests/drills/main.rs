@@ -1,0 +1,11 @@
+//! Drills as integration tests: one binary, since linking is what costs.
+//!
+//! Each test calls the same function as `cargo xtask drill` and reads the verdict; a failing one prints verdict, findings
+//! and the evidence path, nothing else.
+
+mod backup_restore;
+mod endings;
+mod faults;
+mod from_backup;
+mod running;
+mod seed;
