@@ -32,7 +32,11 @@ async fn from_source(context: &mut DrillContext) -> Result<(), Ending> {
     access.close();
     source::reached(context, &running)?;
     let stopped = source::stop(context, running, &deployment).await?;
-    let written = Written { seeded, baseline, cut_at: stopped.cut_at };
+    let written = Written {
+        seeded,
+        baseline,
+        cut_at: stopped.cut_at,
+    };
     let taken = taking::from_source(context, &stopped, &deployment).await?;
     let agents = &written.seeded.facts.agents;
     let promised = reads::all_promised(&written.seeded.ledger);
@@ -45,7 +49,10 @@ async fn from_backup(context: &mut DrillContext, from: PathBuf) -> Result<(), En
     let mut deployment = source::deployment(context)?;
     proving::name_components(context, &deployment);
     let taken = taking::from_backup(context, &from, &mut deployment).await?;
-    context.not_asked(CheckId::Rpo.name(), "no ledger: the harness did not write this backup's data");
+    context.not_asked(
+        CheckId::Rpo.name(),
+        "no ledger: the harness did not write this backup's data",
+    );
     for table in taken.empty_tables() {
         context.not_asked(format!("{}: {table}", CheckId::Content), "no rows in this backup");
     }

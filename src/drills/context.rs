@@ -1,8 +1,8 @@
 //! What every drill needs: clock, seed, folders, secrets, evidence, progress, the time limit. No step of any procedure.
 
-use crate::drills::stages::Stages;
 use crate::deployment::Service;
 use crate::deployment::environment::Environment;
+use crate::drills::stages::Stages;
 use crate::evidence::{
     CheckId, CheckRecord, Component, Detection, Evidence, Harness, Judgement, NotAsked, Objectives, Polarity, Run,
     Secrets, Step, StepOutcome, Verdict,

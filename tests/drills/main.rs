@@ -7,5 +7,6 @@ mod backup_restore;
 mod endings;
 mod faults;
 mod from_backup;
+mod records;
 mod running;
 mod seed;

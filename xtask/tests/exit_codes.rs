@@ -9,7 +9,11 @@ use tempfile::TempDir;
 fn xtask(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     let target = recovery_drills::drills::reference::target_folder();
-    command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", target).stdin(Stdio::null());
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("CARGO_TARGET_DIR", target)
+        .stdin(Stdio::null());
     command
 }
 
@@ -50,10 +54,16 @@ fn a_passed_drill_prints_its_evidence_alone_and_writes_the_report() {
     let output = run(folder.path(), &["drill", "--json", "--seed", "71", "--reports", "out"]);
     assert_ends(&output, 0, "verdict: pass");
     let evidence: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
-    assert_eq!((&evidence["verdict"], &evidence["run"]["seed"]), (&"pass".into(), &71.into()));
+    assert_eq!(
+        (&evidence["verdict"], &evidence["run"]["seed"]),
+        (&"pass".into(), &71.into())
+    );
     let report = std::fs::read_to_string(folder.path().join("out/1.0.0-recovery-drill.md")).expect("a report");
     assert!(report.starts_with("# Recovery drill: PASS"), "{report}");
-    assert!(!report.contains(&folder.path().display().to_string()), "a machine path in the report");
+    assert!(
+        !report.contains(&folder.path().display().to_string()),
+        "a machine path in the report"
+    );
     let id = evidence["run"]["id"].as_str().expect("an id").to_owned();
     let again = run(folder.path(), &["report", &id, "--reports", "again"]);
     assert_ends(&again, 0, "verdict: pass");
@@ -72,8 +82,16 @@ fn the_alias_of_the_guide_is_known() {
 fn unknown_words_are_usage_errors() {
     let folder = folder();
     assert_ends(&run(folder.path(), &["drill", "no-such-drill"]), 2, "no-such-drill");
-    assert_ends(&run(folder.path(), &["drill", "--environment", "nowhere"]), 2, "nowhere");
-    assert_ends(&run(folder.path(), &["drill", "--from", "not/there"]), 2, "does not exist");
+    assert_ends(
+        &run(folder.path(), &["drill", "--environment", "nowhere"]),
+        2,
+        "nowhere",
+    );
+    assert_ends(
+        &run(folder.path(), &["drill", "--from", "not/there"]),
+        2,
+        "does not exist",
+    );
     assert_ends(&run(folder.path(), &["report", "no-such-run"]), 2, "no-such-run");
 }
 
@@ -87,8 +105,16 @@ fn a_broken_environment_file_is_a_usage_error_that_names_the_line() {
 #[test]
 fn a_command_that_is_not_found_is_a_usage_error() {
     let folder = folder();
-    let path = write(folder.path(), "e.toml", "name = \"x\"\n[bus]\ncommand = [\"no-such-bus\"]\n");
-    assert_ends(&run(folder.path(), &["drill", "--environment", &path]), 2, "command not found: no-such-bus");
+    let path = write(
+        folder.path(),
+        "e.toml",
+        "name = \"x\"\n[bus]\ncommand = [\"no-such-bus\"]\n",
+    );
+    assert_ends(
+        &run(folder.path(), &["drill", "--environment", &path]),
+        2,
+        "command not found: no-such-bus",
+    );
 }
 
 #[test]
@@ -96,7 +122,11 @@ fn a_given_port_that_is_taken_is_a_usage_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("its address").port();
     let folder = folder();
-    let path = write(folder.path(), "e.toml", &format!("name = \"x\"\n[directory]\nport = {port}\n"));
+    let path = write(
+        folder.path(),
+        "e.toml",
+        &format!("name = \"x\"\n[directory]\nport = {port}\n"),
+    );
     assert_ends(&run(folder.path(), &["drill", "--environment", &path]), 2, "is taken");
 }
 
@@ -105,7 +135,11 @@ fn a_backup_with_an_unreadable_database_fails_and_still_has_its_report() {
     let folder = folder();
     let backup = recorded(folder.path());
     std::fs::write(Path::new(&backup).join("beam-directory.db"), b"no database").expect("written");
-    assert_ends(&run(folder.path(), &["drill", "--from", &backup]), 1, "beam-directory.db");
+    assert_ends(
+        &run(folder.path(), &["drill", "--from", &backup]),
+        1,
+        "beam-directory.db",
+    );
     let report = std::fs::read_to_string(folder.path().join("reports/1.0.0-recovery-drill.md")).expect("a report");
     assert!(report.starts_with("# Recovery drill: FAIL"), "{report}");
 }
@@ -124,24 +158,42 @@ fn a_folder_without_databases_is_a_usage_error() {
     let folder = folder();
     let empty = folder.path().join("empty");
     std::fs::create_dir(&empty).expect("a folder");
-    assert_ends(&run(folder.path(), &["drill", "--from", "empty"]), 2, "no directory database");
+    assert_ends(
+        &run(folder.path(), &["drill", "--from", "empty"]),
+        2,
+        "no directory database",
+    );
 }
 
 #[test]
 fn a_snapshot_by_itself_is_made_verified_and_its_alteration_noticed() {
     let folder = folder();
     let backup = recorded(folder.path());
-    let made = run(folder.path(), &["snapshot", "create", "--from", &backup, "--to", "made"]);
+    let made = run(
+        folder.path(),
+        &["snapshot", "create", "--from", &backup, "--to", "made"],
+    );
     assert_ends(&made, 0, "ignored: expected-counts.json");
     assert_ends(&run(folder.path(), &["snapshot", "verify", "made"]), 0, "");
     assert_ends(&run(folder.path(), &["drill", "--from", "made"]), 0, "verdict: pass");
-    assert_ends(&run(folder.path(), &["snapshot", "create", "--from", &backup, "--to", "made"]), 2, "already there");
+    assert_ends(
+        &run(
+            folder.path(),
+            &["snapshot", "create", "--from", &backup, "--to", "made"],
+        ),
+        2,
+        "already there",
+    );
     let database = folder.path().join("made/beam-bus.sqlite");
     let mut bytes = std::fs::read(&database).expect("readable");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&database, bytes).expect("written");
-    assert_ends(&run(folder.path(), &["snapshot", "verify", "made"]), 1, "beam-bus.sqlite");
+    assert_ends(
+        &run(folder.path(), &["snapshot", "verify", "made"]),
+        1,
+        "beam-bus.sqlite",
+    );
     assert_ends(&run(folder.path(), &["drill", "--from", "made"]), 1, "snapshot-set");
 }
 
@@ -150,7 +202,10 @@ fn doctor_says_what_this_machine_can_run() {
     let folder = folder();
     let output = run(folder.path(), &["doctor"]);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("cargo answers") && said.contains("the reference services are built"), "{said}");
+    assert!(
+        said.contains("cargo answers") && said.contains("the reference services are built"),
+        "{said}"
+    );
 }
 
 /// Waits until the command has written this to standard error.
@@ -166,7 +221,10 @@ fn wait_for(child: &mut Child, text: &str, log: &Path) {
 fn start_logged(folder: &Path, log: &Path) -> Child {
     let errors = std::fs::File::create(log).expect("a log");
     let mut command = xtask(folder, &["drill", "--seed", "72"]);
-    command.env("DRILL_TEST_MARK", folder).stdout(Stdio::null()).stderr(errors);
+    command
+        .env("DRILL_TEST_MARK", folder)
+        .stdout(Stdio::null())
+        .stderr(errors);
     command.spawn().expect("the command runs")
 }
 
@@ -174,7 +232,13 @@ fn start_logged(folder: &Path, log: &Path) -> Child {
 fn services_of(run: &str) -> usize {
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
     entries
-        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+        })
         .filter(|entry| {
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
             !run.is_empty() && String::from_utf8_lossy(&environment).contains(run)
@@ -191,7 +255,12 @@ fn ctrl_c_ends_with_130_a_report_and_no_process() {
     let pid = child.id().to_string();
     Command::new("kill").args(["-INT", &pid]).status().expect("signalled");
     let status = child.wait().expect("ended");
-    assert_eq!(status.code(), Some(130), "{}", std::fs::read_to_string(&log).unwrap_or_default());
+    assert_eq!(
+        status.code(),
+        Some(130),
+        "{}",
+        std::fs::read_to_string(&log).unwrap_or_default()
+    );
     let report = std::fs::read_to_string(folder.path().join("reports/1.0.0-recovery-drill.md")).expect("a report");
     assert!(report.contains("interrupted"), "{report}");
     let id = report.split('`').nth(1).expect("the run's id").to_owned();
@@ -208,10 +277,16 @@ fn a_killed_harness_leaves_no_service_and_doctor_cleans_its_files() {
     child.wait().expect("ended");
     let broken = recovery_drills::drills::context::broken_runs(&recovery_drills::drills::reference::runs_folder());
     assert!(!broken.is_empty(), "no broken run is found");
-    let ids: Vec<String> = broken.iter().filter_map(|run| Some(run.file_name()?.to_string_lossy().into_owned())).collect();
+    let ids: Vec<String> = broken
+        .iter()
+        .filter_map(|run| Some(run.file_name()?.to_string_lossy().into_owned()))
+        .collect();
     let began = Instant::now();
     while ids.iter().any(|id| services_of(id) > 0) {
-        assert!(began.elapsed() < Duration::from_secs(10), "a service outlived its harness");
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "a service outlived its harness"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     let said = run(folder.path(), &["doctor", "--clean"]);
