@@ -11,6 +11,7 @@ use crate::drills::at_rest;
 use crate::drills::context::{DrillContext, Stop};
 use crate::drills::instances::Deployment;
 use crate::drills::proving::Written;
+use crate::drills::source;
 use crate::evidence::{CheckId, Judgement};
 use crate::snapshot::database::Databases;
 use serde_json::Value;
@@ -52,14 +53,16 @@ async fn ask_credentials(
     access: &Access,
 ) -> Result<(), Stop> {
     let bus_key = Some(Secret::new(deployment.bus_key.clone()));
+    let session = given_session(deployment);
     let held = match written {
         Some(written) => Held::of_seed(&written.seeded.credentials, bus_key),
-        None if given.is_empty() => {
-            let reason = "no credential issued before the backup is at hand; give --keys";
+        None if given.is_empty() && session.is_none() => {
+            let reason = "no credential issued before the backup is at hand; give --keys or [access] admin_session_env";
             context.not_asked(CheckId::Credentials.name(), reason);
             return Ok(());
         }
         None => Held {
+            session,
             signers: given.clone(),
             bus_key,
             ..Held::default()
@@ -202,9 +205,15 @@ async fn resent(
     judged
 }
 
-/// Keys from `--keys`.
+/// A session that was issued before the backup, from the variable that `[access]` names; that it is set was checked first.
+fn given_session(deployment: &Deployment) -> Option<Secret> {
+    let name = deployment.environment.access.admin_session_env.as_ref()?;
+    std::env::var(name).ok().map(Secret::new)
+}
+
+/// Keys from `--keys` or `[access]`.
 fn given_signers(context: &DrillContext) -> Signers {
-    let Some(path) = &context.request.keys else {
+    let Some(path) = source::given_keys(&context.request) else {
         return Signers::new();
     };
     let text = std::fs::read_to_string(path).unwrap_or_default();

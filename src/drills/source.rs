@@ -3,7 +3,7 @@
 use crate::client::Access;
 use crate::deployment::Service;
 use crate::deployment::release::Release;
-use crate::drills::context::{DrillContext, Stop, UsageError, milliseconds, private_folder, timestamp};
+use crate::drills::context::{DrillContext, DrillRequest, Stop, UsageError, milliseconds, private_folder, timestamp};
 use crate::drills::instances::{Deployment, Pair, Source, StartError};
 use crate::drills::stages::Reached;
 use crate::runtime::process::Stopped;
@@ -75,11 +75,15 @@ pub fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> 
             ))
         }),
     };
+    if environment.access.admin_session_env.is_some() {
+        let session = secret("session", &environment.access.admin_session_env)?;
+        context.secrets.add(&session);
+    }
     let jwt_secret = secret("jwt", &environment.access.jwt_secret_env)?;
     let bus_key = secret("bus key", &environment.access.bus_key_env)?;
     context.secrets.add(&jwt_secret);
     context.secrets.add(&bus_key);
-    let identities = identities(context, request.keys.as_deref())?;
+    let identities = identities(context, given_keys(&request).as_deref())?;
     let identity_file = context.folders.work.join("identities.json");
     write_private(&identity_file, &identities.to_string())
         .map_err(|error| UsageError(format!("cannot write {}: {error}", identity_file.display())))?;
@@ -112,6 +116,16 @@ pub fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> 
     };
     deployment.check()?;
     Ok(deployment)
+}
+
+/// Private keys of a given backup's agents: `--keys`, else the identity file of `[access]`. A seeded source has its own.
+#[must_use]
+pub fn given_keys(request: &DrillRequest) -> Option<PathBuf> {
+    request.from.as_ref()?;
+    request
+        .keys
+        .clone()
+        .or_else(|| request.environment.access.identity_file.clone())
 }
 
 /// Keys that the bus signs with: the seed's agents, the write path's sender, and those of `--keys`.
