@@ -2,10 +2,10 @@
 
 use crate::drills::context::DrillContext;
 use crate::drills::instances::Deployment;
-use crate::drills::proving::{self, Written};
 use crate::drills::restoring::Prepared;
+use crate::drills::source::Written;
 use crate::drills::taking::Taken;
-use crate::drills::{Ending, at_rest, direction, reads, restoring, source, taking};
+use crate::drills::{Ending, at_rest, direction, proving, reads, restoring, source, taking};
 use crate::evidence::CheckId;
 use std::path::PathBuf;
 

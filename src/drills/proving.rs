@@ -10,11 +10,11 @@ use crate::drills::context::{DrillContext, Stop, chain, milliseconds};
 use crate::drills::instances::{Deployment, Pair, Restored};
 use crate::drills::reads::{self, Look};
 use crate::drills::restoring::{self, Prepared};
+use crate::drills::source::Written;
 use crate::drills::stages::Reached;
 use crate::drills::taking::Taken;
 use crate::drills::{at_rest, replays, source};
 use crate::evidence::{CheckId, Component, Judgement};
-use crate::seed::Seeded;
 use crate::snapshot::database::{DatabaseError, Databases};
 use crate::snapshot::summary;
 use std::collections::BTreeMap;
@@ -22,16 +22,6 @@ use std::time::{Duration, Instant};
 
 /// Why a question does not arise under `--from`; the service still answered with an empty list.
 const NO_ROWS: &str = "no rows in this backup";
-
-/// What the harness wrote to the source, and what the source answered just before the outage.
-pub struct Written {
-    /// Ledger and credentials.
-    pub seeded: Seeded,
-    /// The source's own answers, by check.
-    pub baseline: BTreeMap<CheckId, Objects>,
-    /// The wall clock at the first stop request.
-    pub cut_at: jiff::Timestamp,
-}
 
 /// Why a step on the restored pair could not be done.
 #[derive(Debug, thiserror::Error)]

@@ -1,17 +1,20 @@
 //! The source of a drill: started on new files, seeded, looked at, stopped, and never touched again.
 
+use crate::checks::expectation::Objects;
 use crate::client::Access;
 use crate::deployment::Service;
 use crate::deployment::release::Release;
 use crate::drills::context::{DrillContext, DrillRequest, Stop, UsageError, milliseconds, private_folder, timestamp};
 use crate::drills::instances::{Deployment, Pair, Source, StartError};
 use crate::drills::stages::Reached;
+use crate::evidence::CheckId;
 use crate::runtime::process::Stopped;
 use crate::seed::{self, SeedPlan, Seeded};
 use crate::snapshot::file_set::FileSet;
 use crate::snapshot::quiescent;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -259,6 +262,16 @@ pub fn reached(context: &DrillContext, source: &Source) -> Result<(), Stop> {
         step: "stage source".to_owned(),
         cause: error.to_string(),
     })
+}
+
+/// What the harness wrote to the source, and what the source answered just before the outage.
+pub struct Written {
+    /// Ledger and credentials.
+    pub seeded: Seeded,
+    /// The source's own answers, by check.
+    pub baseline: BTreeMap<CheckId, Objects>,
+    /// The wall clock at the first stop request.
+    pub cut_at: jiff::Timestamp,
 }
 
 /// The stopped source.
