@@ -19,7 +19,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("snapshot", &["deployment", "runtime"]),
     ("restore", &["deployment", "runtime", "snapshot"]),
     ("checks", &["deployment", "evidence", "runtime", "client", "seed", "snapshot", "restore"]),
-    ("faults", &["evidence", "runtime", "snapshot", "restore"]),
+    ("faults", &["deployment", "evidence", "runtime", "snapshot", "restore"]),
     ("drills", &["deployment", "evidence", "runtime", "client", "seed", "snapshot", "restore", "checks", "faults"]),
     ("report", &["evidence"]),
 ];
