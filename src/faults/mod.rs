@@ -13,8 +13,12 @@ pub mod catalogue;
 pub mod changed;
 /// Any program.
 pub mod command;
+/// One table of a fault file.
+mod entry;
 /// One fault of the catalogue.
 pub mod fault;
+/// One HTTP message.
+mod http_message;
 /// Injecting a fault at its stage.
 pub mod inject;
 /// JSON Patch.
