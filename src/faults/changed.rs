@@ -31,7 +31,7 @@ pub fn look(fault: &Fault, target: &Target) -> State {
                 files(target, &mut state);
             }
         }
-        Injection::Ops(_) | Injection::Command(_) => {
+        Injection::Ops(_) | Injection::Remake(_) | Injection::Command(_) => {
             if target.is_live() {
                 Service::ALL
                     .iter()

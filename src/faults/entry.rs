@@ -1,7 +1,7 @@
 //! One table of a fault file: its keys, what they may hold, and what is wrong with them.
 
 use crate::evidence::{CheckId, FaultId};
-use crate::faults::fault::{Answer, Base, Expect, Fault, HOOKS, Injection, Op, OpKind, Stage, Start, Touched};
+use crate::faults::fault::{Answer, Base, Expect, Fault, HOOKS, Injection, Op, OpKind, Remake, Stage, Start, Touched};
 use crate::faults::{answers, bytes};
 use serde::Deserialize;
 use std::path::Path;
@@ -22,6 +22,7 @@ struct Entry {
     directory_sql: Option<Vec<String>>,
     bus_sql: Option<Vec<String>>,
     ops: Option<Vec<Op>>,
+    remake: Option<String>,
     command: Option<Vec<String>>,
     answers: Option<Vec<Answer>>,
     start: Option<Vec<Start>>,
@@ -112,6 +113,7 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
     let kinds = [
         has_sql,
         entry.ops.is_some(),
+        entry.remake.is_some(),
         entry.command.is_some(),
         entry.answers.is_some(),
         entry.start.is_some(),
@@ -130,6 +132,9 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
         not_empty("ops", ops)?;
         ops.iter().try_for_each(|op| check_op(op, service))?;
         return Ok(Injection::Ops(ops.clone()));
+    }
+    if let Some(how) = &entry.remake {
+        return word("remake", Some(how), Remake::parse, Remake::ALL, "").map(Injection::Remake);
     }
     if let Some(argv) = &entry.command {
         not_empty("command", argv)?;

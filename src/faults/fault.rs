@@ -129,6 +129,18 @@ words! {
     }
 }
 
+words! {
+    /// How the same content gets into a new file.
+    Remake {
+        /// `VACUUM INTO`.
+        VacuumInto = "vacuum-into",
+        /// The online backup API.
+        BackupApi = "backup-api",
+        /// `.dump` and load.
+        Dump = "dump",
+    }
+}
+
 /// One file operation. Offsets below zero count from the end of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -224,6 +236,8 @@ pub enum Injection {
     },
     /// File operations, in order.
     Ops(Vec<Op>),
+    /// The same content in new files.
+    Remake(Remake),
     /// Any program.
     Command(Vec<String>),
     /// Altered answers.
@@ -243,6 +257,7 @@ impl Injection {
         match self {
             Injection::Sql { .. } => "sql",
             Injection::Ops(_) => "ops",
+            Injection::Remake(_) => "remake",
             Injection::Command(_) => "command",
             Injection::Answers(_) => "answers",
             Injection::Start(_) => "start",
@@ -369,14 +384,5 @@ pub const HOOKS: &[(&str, &str)] = &[
     (
         "nothing-to-observe",
         "drill a source without workspaces: the check must be inconclusive",
-    ),
-    ("archive-truncated", "drill --from an archive without its last 4 KiB"),
-    (
-        "archive-path-escape",
-        "drill --from an archive with an entry outside its folder",
-    ),
-    (
-        "checkpoint-before-copy",
-        "checkpoint (TRUNCATE) the stopped source's files before they are copied",
     ),
 ];

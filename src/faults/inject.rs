@@ -1,16 +1,19 @@
 //! Injects one fault at its stage, proves that it changed something, and seals the manifest again.
 
+use crate::deployment::Service;
 use crate::evidence::FaultId;
 use crate::faults::answers::{self, Proxies, ProxyError};
 use crate::faults::bytes::{self, BytesError};
 use crate::faults::changed;
 use crate::faults::command::{self, CommandError};
 use crate::faults::fault::{Fault, Injection, Stage};
+use crate::faults::remake::{self, RemakeError};
 use crate::faults::sql::{self, SqlError};
 use crate::faults::target::Target;
 use crate::snapshot::file_set::RawSet;
 use crate::snapshot::raw::observe_set;
 use crate::snapshot::{ResealError, reseal};
+use std::path::Path;
 
 /// Why a fault was not injected. An error of the fault, never a detection.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,14 @@ pub enum FaultError {
         fault: FaultId,
         /// The cause.
         source: BytesError,
+    },
+    /// A file could not be made anew.
+    #[error("fault {} cannot be injected", fault.0)]
+    Remake {
+        /// The fault.
+        fault: FaultId,
+        /// The cause.
+        source: RemakeError,
     },
     /// A program failed.
     #[error("fault {} cannot be injected", fault.0)]
@@ -133,32 +144,17 @@ pub fn inject(fault: &Fault, target: &Target) -> Result<Injected, FaultError> {
         });
     }
     let before = changed::look(fault, target);
+    let proxies = apply(fault, target)?;
     let mut injected = Injected {
         fault: id(),
-        changes: Vec::new(),
+        changes: changed::differences(&before, &changed::look(fault, target)),
         raw: None,
-        proxies: None,
+        proxies,
     };
-    match &fault.injection {
-        Injection::Sql { .. } => statements(fault, target)?,
-        Injection::Ops(ops) => {
-            bytes::run(ops, fault.service, target).map_err(|source| FaultError::Bytes { fault: id(), source })?;
-        }
-        Injection::Command(argv) => command::run(argv, target, command::TIME_LIMIT)
-            .map_err(|source| FaultError::Command { fault: id(), source })?,
-        Injection::Answers(list) => {
-            let proxies = answers::start(list, target).map_err(|source| FaultError::Proxy { fault: id(), source })?;
-            injected.proxies = Some(proxies);
-            return Ok(injected);
-        }
-        Injection::Start(_) | Injection::Hook(_) | Injection::NotStaged(_) => {
-            return Err(FaultError::ByTheDrill {
-                fault: id(),
-                kind: fault.injection.kind(),
-            });
-        }
+    // Whether an answer was altered is known at the end: see `settle`.
+    if injected.proxies.is_some() {
+        return Ok(injected);
     }
-    injected.changes = changed::differences(&before, &changed::look(fault, target));
     if injected.changes.is_empty() {
         return Err(FaultError::ChangedNothing { fault: id() });
     }
@@ -168,30 +164,56 @@ pub fn inject(fault: &Fault, target: &Target) -> Result<Injected, FaultError> {
     Ok(injected)
 }
 
-fn statements(fault: &Fault, target: &Target) -> Result<(), FaultError> {
-    let Injection::Sql { directory, bus } = &fault.injection else {
+fn apply(fault: &Fault, target: &Target) -> Result<Option<Proxies>, FaultError> {
+    let id = || fault.id.clone();
+    match &fault.injection {
+        Injection::Sql { directory, bus } => {
+            for (service, list) in [(Service::Directory, directory), (Service::Bus, bus)] {
+                statements(fault, target, service, list)?;
+            }
+        }
+        Injection::Ops(ops) => {
+            bytes::run(ops, fault.service, target).map_err(|source| FaultError::Bytes { fault: id(), source })?;
+        }
+        Injection::Remake(how) => {
+            for service in fault.service.services() {
+                let path = database(fault, target, *service)?;
+                remake::run(path, *how).map_err(|source| FaultError::Remake { fault: id(), source })?;
+            }
+        }
+        Injection::Command(argv) => command::run(argv, target, command::TIME_LIMIT)
+            .map_err(|source| FaultError::Command { fault: id(), source })?,
+        Injection::Answers(list) => {
+            let proxies = answers::start(list, target).map_err(|source| FaultError::Proxy { fault: id(), source })?;
+            return Ok(Some(proxies));
+        }
+        Injection::Start(_) | Injection::Hook(_) | Injection::NotStaged(_) => {
+            let kind = fault.injection.kind();
+            return Err(FaultError::ByTheDrill { fault: id(), kind });
+        }
+    }
+    Ok(None)
+}
+
+fn statements(fault: &Fault, target: &Target, service: Service, list: &[String]) -> Result<(), FaultError> {
+    if list.is_empty() {
         return Ok(());
-    };
+    }
+    let path = database(fault, target, service)?;
     // A raw set's `-wal` and the files of a running service are not ours to fold away.
     let plain = matches!(target.stage, Stage::Snapshot | Stage::RestoredFiles);
-    for (service, list) in fault.service.services().iter().map(|service| match service {
-        crate::deployment::Service::Directory => (service, directory),
-        crate::deployment::Service::Bus => (service, bus),
-    }) {
-        if list.is_empty() {
-            continue;
-        }
-        let path = target.database(*service).ok_or_else(|| FaultError::NotHere {
-            fault: fault.id.clone(),
-            what: format!("{service}'s database"),
-            stage: target.stage,
-        })?;
-        sql::run(path, list, plain).map_err(|source| FaultError::Sql {
-            fault: fault.id.clone(),
-            source,
-        })?;
-    }
-    Ok(())
+    sql::run(path, list, plain).map_err(|source| FaultError::Sql {
+        fault: fault.id.clone(),
+        source,
+    })
+}
+
+fn database<'a>(fault: &Fault, target: &'a Target, service: Service) -> Result<&'a Path, FaultError> {
+    target.database(service).ok_or_else(|| FaultError::NotHere {
+        fault: fault.id.clone(),
+        what: format!("{service}'s database"),
+        stage: target.stage,
+    })
 }
 
 /// Records again what was recorded of the files: the manifest of a snapshot, the hashes of a raw set.
@@ -223,11 +245,9 @@ fn seal(fault: &Fault, target: &Target) -> Result<Option<[RawSet; 2]>, FaultErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deployment::Service;
     use crate::faults::catalogue::Catalogue;
     use crate::snapshot::recorded::{at_rest, taken};
     use crate::snapshot::{file_set, verify};
-    use std::path::Path;
 
     fn fault(keys: &str) -> Fault {
         let head = "[[fault]]\nid = \"f\"\ngroup = \"g\"\ntitle = \"t\"\n";

@@ -5,6 +5,8 @@
 
 /// Answers of a running service, altered by a loopback proxy.
 pub mod answers;
+#[cfg(test)]
+mod biting;
 /// Bytes, modes and files.
 pub mod bytes;
 /// Files of faults, and which of them are wanted.
@@ -25,6 +27,8 @@ pub mod inject;
 mod json_patch;
 /// Faults that nobody thought of.
 pub mod random;
+/// The same content in a new file.
+pub mod remake;
 /// Statements on a database.
 pub mod sql;
 /// Where a fault goes.
