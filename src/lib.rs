@@ -26,6 +26,9 @@ pub mod restore;
 /// One question a file: `observe` looks, `judge` compares.
 pub mod checks;
 
+/// Faults as data: what is injected where, and the proof that it changed something. Never a check.
+pub mod faults;
+
 /// The procedures an operator rehearses.
 pub mod drills;
 

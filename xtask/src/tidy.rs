@@ -30,7 +30,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "restore",
         ],
     ),
-    ("faults", &["evidence", "runtime", "snapshot", "restore"]),
+    ("faults", &["deployment", "evidence", "runtime", "snapshot", "restore"]),
     (
         "drills",
         &[
