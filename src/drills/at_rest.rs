@@ -76,6 +76,35 @@ pub fn unreadable(error: &dyn std::error::Error, service: Option<Service>) -> Ju
     }
 }
 
+/// Records that no snapshot could be taken: then no row is in it, and every acknowledged write is lost.
+pub fn nothing_taken(context: &mut DrillContext, cause: &str, written: Option<&Written>) {
+    let failed = |subject: &str, expected: &str| Judgement {
+        expected: expected.to_owned(),
+        observed: "no snapshot".to_owned(),
+        findings: vec![Finding::new(subject, expected, cause, "raw set")],
+        ..Judgement::default()
+    };
+    let set = failed("snapshot", "a complete file set");
+    context.record(CheckId::SnapshotSet, None, set, Duration::ZERO);
+    context.record(
+        CheckId::Content,
+        None,
+        failed("all rows", "the source's rows in a snapshot"),
+        Duration::ZERO,
+    );
+    if let Some(written) = written {
+        let all = written.seeded.ledger.acknowledged_writes().count() as u64;
+        context.evidence.objectives.acknowledged_writes = Some(all);
+        context.evidence.objectives.lost_writes = Some(all);
+        context.record(
+            CheckId::Rpo,
+            None,
+            failed("acknowledged writes", "in a snapshot"),
+            Duration::ZERO,
+        );
+    }
+}
+
 /// Records what was judged.
 pub fn record(context: &mut DrillContext, all: Vec<Judged>) {
     for one in all {

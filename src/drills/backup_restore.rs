@@ -23,6 +23,33 @@ pub async fn run(context: &mut DrillContext) -> Result<(), Ending> {
 }
 
 async fn from_source(context: &mut DrillContext) -> Result<(), Ending> {
+    let Taking {
+        mut deployment,
+        taken,
+        prepared,
+        written,
+    } = take(context).await?;
+    at_rest::snapshot(context, &taken, &prepared, Some(&written)).await?;
+    Box::pin(bring_back(context, &mut deployment, &taken, prepared, Some(&written))).await
+}
+
+/// A source that was seeded, stopped and taken, and clean instances that were proven empty.
+pub struct Taking {
+    /// How instances are started.
+    pub deployment: Deployment,
+    /// What was taken.
+    pub taken: Taken,
+    /// Where it goes.
+    pub prepared: Prepared,
+    /// What was written.
+    pub written: Written,
+}
+
+/// Everything up to the restore: start, seed, look, stop, take, prove clean.
+///
+/// # Errors
+/// As [`run`].
+pub async fn take(context: &mut DrillContext) -> Result<Taking, Ending> {
     let mut deployment = source::deployment(context)?;
     proving::name_components(context, &deployment);
     let running = source::start(context, &mut deployment).await?;
@@ -37,12 +64,16 @@ async fn from_source(context: &mut DrillContext) -> Result<(), Ending> {
         baseline,
         cut_at: stopped.cut_at,
     };
-    let taken = taking::from_source(context, &stopped, &deployment).await?;
+    let taken = taking::from_source(context, &stopped, &deployment, &written).await?;
     let agents = &written.seeded.facts.agents;
     let promised = reads::all_promised(&written.seeded.ledger);
     let prepared = restoring::prove_clean(context, &mut deployment, agents, Some(&promised)).await?;
-    at_rest::snapshot(context, &taken, &prepared, Some(&written)).await?;
-    Box::pin(bring_back(context, &mut deployment, &taken, prepared, Some(&written))).await
+    Ok(Taking {
+        deployment,
+        taken,
+        prepared,
+        written,
+    })
 }
 
 async fn from_backup(context: &mut DrillContext, from: PathBuf) -> Result<(), Ending> {
@@ -62,7 +93,10 @@ async fn from_backup(context: &mut DrillContext, from: PathBuf) -> Result<(), En
 }
 
 /// Restores, compares, starts, proves: the same for every kind of set.
-async fn bring_back(
+///
+/// # Errors
+/// As [`run`].
+pub async fn bring_back(
     context: &mut DrillContext,
     deployment: &mut Deployment,
     taken: &Taken,

@@ -270,6 +270,12 @@ impl DrillContext {
         let _ = fs::remove_dir_all(&self.folders.run);
     }
 
+    /// The moment from which whatever cannot be done is a failed recovery; the RTO counts from it too.
+    pub fn outage_begins(&mut self) {
+        self.outage_began = Some(Instant::now());
+        self.recovery_began = self.outage_began;
+    }
+
     /// Closes the run: sorts checks into reporting order, derives the verdict, removes the working files.
     pub fn finish(&mut self, ended: Result<(), Stop>, interrupted: bool) {
         let evidence = &mut self.evidence;

@@ -37,6 +37,19 @@ pub struct Deployment {
     pub identity_file: PathBuf,
     /// The reference services' binary.
     pub reference_services: Option<PathBuf>,
+    /// What is other than documented at the starts of the directory and of the bus: deliberate, for faults.
+    pub overrides: [Override; 2],
+}
+
+/// What is other than documented at a service's starts.
+#[derive(Debug, Clone, Default)]
+pub struct Override {
+    /// Variables that are set.
+    pub set: BTreeMap<String, String>,
+    /// Variables that are not set.
+    pub unset: Vec<String>,
+    /// Arguments added at the end.
+    pub arguments: Vec<String>,
 }
 
 /// Why a pair could not be started.
@@ -275,12 +288,16 @@ impl Deployment {
                 .iter()
                 .map(|(key, value)| (key.clone(), fill_in(value, &values))),
         );
+        let other = &self.overrides[usize::from(service == Service::Bus)];
+        variables.retain(|key, _| !other.unset.contains(key));
+        variables.extend(other.set.clone());
         let launch = Launch {
             name: service.name().to_owned(),
             argv: self
                 .argv(service)
                 .iter()
                 .map(|argument| fill_in(argument, &values))
+                .chain(other.arguments.iter().cloned())
                 .collect(),
             cwd: settings.cwd.clone().or_else(|| database.parent().map(Path::to_owned)),
             variables,

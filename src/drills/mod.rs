@@ -6,6 +6,8 @@ pub mod at_rest;
 pub mod backup_restore;
 /// Clock, seed, folders, secrets, evidence of one run.
 pub mod context;
+/// The fault catalogue, run: detection power.
+pub mod detection;
 /// Backup polarity.
 pub mod direction;
 /// Pairs of instances and how they are launched.
@@ -26,6 +28,8 @@ pub mod source;
 pub mod stages;
 /// The set that is restored.
 pub mod taking;
+/// One fault, injected and judged.
+pub mod trial;
 
 use crate::drills::context::{DrillContext, DrillRequest, Progress, Stop, UsageError};
 use crate::evidence::Evidence;

@@ -99,8 +99,8 @@ pub async fn prove(
     restored: Restored,
 ) -> Result<(), Stop> {
     let Restored(mut pair) = restored;
-    running(context, &pair)?;
-    let mut access = source::access(&pair, deployment);
+    let urls = running(context, &pair)?;
+    let mut access = source::access_at(&urls, deployment);
     let databases = open(context, taken).await?;
     match landmark(&databases, written) {
         Some(landmark) => restoring::measure_recovery(context, &access, &landmark).await?,
@@ -126,17 +126,21 @@ pub async fn prove(
         .await
 }
 
-/// Tells that the restored pair is ready and nothing was observed yet.
-fn running(context: &DrillContext, pair: &Pair) -> Result<(), Stop> {
+/// Tells that the restored pair is ready and nothing was observed yet; the addresses to ask.
+fn running(context: &DrillContext, pair: &Pair) -> Result<[String; 2], Stop> {
+    let urls = [pair.directory.url(), pair.bus.url()];
     let moment = Reached::Running {
         databases: [pair.directory.database.clone(), pair.bus.database.clone()],
+        urls: urls.clone(),
         pids: [pair.directory.process.pid(), pair.bus.process.pid()],
     };
-    let told = context.request.stages.reached(&moment);
-    told.map_err(|error| Stop {
+    let acted = context.request.stages.reached(&moment).map_err(|error| Stop {
         step: "stage running".to_owned(),
         cause: error.to_string(),
-    })
+    })?;
+    let [directory, bus] = urls;
+    let [other_directory, other_bus] = acted.urls;
+    Ok([other_directory.unwrap_or(directory), other_bus.unwrap_or(bus)])
 }
 
 /// What the first start changed in the files, and how unfinished rows ended: read-only, while the services run.

@@ -115,6 +115,7 @@ pub fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> 
         bus_key,
         identity_file,
         reference_services: request.reference_services.clone(),
+        overrides: Default::default(),
         environment,
     };
     deployment.check()?;
@@ -216,7 +217,13 @@ pub fn started(pair: &Pair) -> String {
 /// Clients of a pair, not logged in.
 #[must_use]
 pub fn access(pair: &Pair, deployment: &Deployment) -> Access {
-    Access::new(&pair.directory.url(), &pair.bus.url(), Some(&deployment.bus_key))
+    access_at(&[pair.directory.url(), pair.bus.url()], deployment)
+}
+
+/// Clients of a pair at these addresses (directory, bus), not logged in.
+#[must_use]
+pub fn access_at(urls: &[String; 2], deployment: &Deployment) -> Access {
+    Access::new(&urls[0], &urls[1], Some(&deployment.bus_key))
 }
 
 /// Writes the partner's workflow; the clients carry the admin session afterwards.
@@ -258,7 +265,8 @@ pub async fn seed(context: &mut DrillContext, deployment: &Deployment, access: &
 pub fn reached(context: &DrillContext, source: &Source) -> Result<(), Stop> {
     let databases = [source.0.directory.database.clone(), source.0.bus.database.clone()];
     let stages = &context.request.stages;
-    stages.reached(&Reached::Source { databases }).map_err(|error| Stop {
+    let told = stages.reached(&Reached::Source { databases });
+    told.map(|_| ()).map_err(|error| Stop {
         step: "stage source".to_owned(),
         cause: error.to_string(),
     })

@@ -1,5 +1,6 @@
 //! The moments of a drill at which somebody else may act on its files: fault injection, and tests.
 
+use crate::snapshot::file_set::RawSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub enum Reached {
     Set {
         /// The folder of the raw sets.
         folder: PathBuf,
+        /// The sets: directory, bus.
+        raw: [RawSet; 2],
     },
     /// The snapshot stands in its folder: plain files and manifest.
     Snapshot {
@@ -31,12 +34,23 @@ pub enum Reached {
     Running {
         /// Directory, bus.
         databases: [PathBuf; 2],
+        /// Base URLs: directory, bus.
+        urls: [String; 2],
         /// Process ids: directory, bus.
         pids: [u32; 2],
     },
 }
 
-type Act = dyn Fn(&Reached) -> Result<(), String> + Send + Sync;
+/// What whoever acted asks of the drill.
+#[derive(Debug, Clone, Default)]
+pub struct Acted {
+    /// Addresses to ask instead of the services' own (directory, bus): a proxy stands in front.
+    pub urls: [Option<String>; 2],
+    /// The raw sets to go on with, at [`Reached::Set`].
+    pub raw: Option<[RawSet; 2]>,
+}
+
+type Act = dyn Fn(&Reached) -> Result<Acted, String> + Send + Sync;
 
 /// Called at each moment; an error ends the drill there.
 #[derive(Clone, Default)]
@@ -58,8 +72,13 @@ impl fmt::Debug for Stages {
 pub struct StageError(String);
 
 impl Stages {
-    /// Somebody acts.
+    /// Somebody acts on the files.
     pub fn acting(act: impl Fn(&Reached) -> Result<(), String> + Send + Sync + 'static) -> Stages {
+        Stages::altering(move |moment| act(moment).map(|()| Acted::default()))
+    }
+
+    /// Somebody acts, and has a say in how the drill goes on.
+    pub fn altering(act: impl Fn(&Reached) -> Result<Acted, String> + Send + Sync + 'static) -> Stages {
         Stages(Some(Arc::new(act)))
     }
 
@@ -67,7 +86,9 @@ impl Stages {
     ///
     /// # Errors
     /// [`StageError`] as whoever acts tells it.
-    pub fn reached(&self, moment: &Reached) -> Result<(), StageError> {
-        self.0.as_ref().map_or(Ok(()), |act| act(moment).map_err(StageError))
+    pub fn reached(&self, moment: &Reached) -> Result<Acted, StageError> {
+        self.0
+            .as_ref()
+            .map_or_else(|| Ok(Acted::default()), |act| act(moment).map_err(StageError))
     }
 }

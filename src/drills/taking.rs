@@ -1,14 +1,13 @@
 //! Taking the set that is restored: from the stopped source, or from a given backup; always with a second, independent copy.
 
 use crate::checks::polarity::{self, Witness};
-use crate::checks::snapshot_set;
 use crate::deployment::Service;
-use crate::drills::Ending;
 use crate::drills::context::{DrillContext, Stop, UsageError, chain};
 use crate::drills::instances::Deployment;
-use crate::drills::source::StoppedSource;
+use crate::drills::source::{StoppedSource, Written};
 use crate::drills::stages::{Reached, StageError, Stages};
-use crate::evidence::{CheckId, SchemaPrints, SnapshotRecord, StoredFile, TableRecord};
+use crate::drills::{Ending, at_rest};
+use crate::evidence::{SchemaPrints, SnapshotRecord, StoredFile, TableRecord};
 use crate::snapshot::adopt::AdoptError;
 use crate::snapshot::copying::CopyError;
 use crate::snapshot::database::Database;
@@ -17,7 +16,6 @@ use crate::snapshot::manifest::{FILE_NAME, Manifest, ManifestError};
 use crate::snapshot::{self, Request, Snapshot, TakeError};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Why the set could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +78,7 @@ pub async fn from_source(
     context: &mut DrillContext,
     source: &StoppedSource,
     deployment: &Deployment,
+    written: &Written,
 ) -> Result<Taken, Stop> {
     let request = Request {
         id: context.evidence.run.id.clone(),
@@ -102,14 +101,14 @@ pub async fn from_source(
     let taken = context
         .step("take the snapshot", async {
             let taken = tokio::task::spawn_blocking(move || take(request, &sets, independent, &stages)).await?;
-            refused = taken.as_ref().err().map(|error| snapshot_set::refused(error));
+            refused = taken.as_ref().err().map(|error| chain(error));
             let taken = taken?;
             let detail = taken_detail(&taken.manifest);
             Ok::<_, TakingError>((taken, detail))
         })
         .await;
-    if let Some(judgement) = refused {
-        context.record(CheckId::SnapshotSet, None, judgement, Duration::ZERO);
+    if let Some(cause) = refused {
+        at_rest::nothing_taken(context, &cause, Some(written));
     }
     let taken = taken?;
     let location = shown(&context.folders.snapshot);
@@ -125,7 +124,11 @@ fn take(request: Request, sets: &[FileSet; 2], independent: PathBuf, stages: &St
         let second = scope.spawn(|| independent_copies(sets, &independent));
         let made = || {
             let raw = snapshot::copy(&plan)?;
-            stages.reached(&Reached::Set { folder: raw_folder })?;
+            let acted = stages.reached(&Reached::Set {
+                folder: raw_folder,
+                raw: raw.clone(),
+            })?;
+            let raw = acted.raw.unwrap_or(raw);
             let sealed = snapshot::seal(&plan, &raw)?;
             Ok::<_, TakingError>((raw, sealed))
         };
@@ -184,7 +187,7 @@ pub async fn from_backup(
             {
                 usage = Some(UsageError(format!("--from: {}", chain(error))));
             }
-            refused = taken.as_ref().err().map(|error| snapshot_set::refused(error));
+            refused = taken.as_ref().err().map(|error| chain(error));
             let taken = taken?;
             let given = deployment.identity.take();
             let (identity, origin) = identity_of(given, &taken);
@@ -197,8 +200,8 @@ pub async fn from_backup(
         (Ok(taken), _) => taken,
         (Err(_), Some(usage)) => return Err(Ending::Usage(usage)),
         (Err(stop), None) => {
-            if let Some(judgement) = refused {
-                context.record(CheckId::SnapshotSet, None, judgement, Duration::ZERO);
+            if let Some(cause) = refused {
+                at_rest::nothing_taken(context, &cause, None);
             }
             return Err(Ending::Stop(stop));
         }

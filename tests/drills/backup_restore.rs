@@ -101,6 +101,7 @@ async fn the_seed_leaves_every_property_that_checks_need() {
         bus_key: "a key of this test".to_owned(),
         identity_file,
         reference_services: request.reference_services.clone(),
+        overrides: Default::default(),
     };
     let databases = [folder.path().join("directory.db"), folder.path().join("bus.sqlite")];
     let mut pair = deployment

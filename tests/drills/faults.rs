@@ -69,7 +69,7 @@ async fn a_dropped_nonce_index_is_named_by_schema() {
 async fn a_bus_log_dropped_from_the_raw_set_fails() {
     let (mut request, _folder) = request(27);
     request.stages = Stages::acting(|reached| match reached {
-        Reached::Set { folder } => {
+        Reached::Set { folder, .. } => {
             std::fs::remove_file(folder.join("beam-bus.sqlite-wal")).map_err(|error| error.to_string())
         }
         _ => Ok(()),

@@ -63,18 +63,9 @@ pub(crate) fn run(options: Options) -> ExitCode {
         Ok(request) => request,
         Err(message) => return refuse(ExitCode::Usage, &message),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            return refuse(
-                ExitCode::Inconclusive,
-                &format!("cannot start the async runtime: {error}"),
-            );
-        }
+        Err(message) => return refuse(ExitCode::Inconclusive, &message),
     };
     let progress: Box<dyn Progress> = if options.quiet {
         Box::new(Quiet)
@@ -92,6 +83,34 @@ pub(crate) fn run(options: Options) -> ExitCode {
         Ok(evidence) => close(&options, &evidence, &runs),
         Err(usage) => refuse(ExitCode::Usage, &usage.to_string()),
     }
+}
+
+/// The async runtime of all commands.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the async runtime: {error}"))
+}
+
+/// A drill on the reference services.
+pub(crate) fn reference_request(seed: u64) -> Result<DrillRequest, String> {
+    let reference_services = Some(reference::ensure_built().map_err(|error| error.to_string())?);
+    Ok(DrillRequest {
+        drill: "backup-restore".to_owned(),
+        environment: Environment::reference(),
+        from: None,
+        keys: None,
+        directory_identity: None,
+        seed,
+        keep: false,
+        runs: reference::runs_folder(),
+        command: command_line(),
+        harness_git_sha: git_sha(),
+        reference_services,
+        stages: Stages::default(),
+    })
 }
 
 fn close(options: &Options, evidence: &Evidence, runs: &Path) -> ExitCode {

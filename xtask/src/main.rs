@@ -3,6 +3,7 @@
 mod doctor;
 mod drill;
 mod exit;
+mod faults;
 mod progress;
 mod report;
 mod snapshot;
@@ -31,6 +32,8 @@ enum Command {
     /// Run a drill; writes evidence and reports/1.0.0-recovery-drill.md
     #[command(alias = "production:backup-restore")]
     Drill(drill::Options),
+    /// Run the fault catalogue: which faults the checks catch, and whether anything alarms without one
+    Faults(faults::Options),
     /// Rebuild the report from a run's evidence
     Report(report::Options),
     /// Take or verify a snapshot by itself
@@ -50,6 +53,7 @@ fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let code = match arguments.command {
         Command::Drill(options) => drill::run(options),
+        Command::Faults(options) => faults::run(options),
         Command::Report(options) => report::run(&options),
         Command::Snapshot(command) => snapshot::run(command),
         Command::Doctor(options) => doctor::run(&options),

@@ -1,0 +1,383 @@
+//! One trial: a fault is injected into a copy of a template's snapshot, and the drill's own checks judge it.
+//!
+//! What can be judged at rest is judged at rest; only what needs a running pair starts one. A template is never changed.
+
+use crate::deployment::Service;
+use crate::drills::backup_restore::{self, Taking};
+use crate::drills::context::{DrillContext, DrillRequest, Quiet, Stop, UsageError, chain, private_folder};
+use crate::drills::instances::Override;
+use crate::drills::restoring::Prepared;
+use crate::drills::stages::{Acted, Reached, Stages};
+use crate::drills::taking::Taken;
+use crate::drills::{Ending, at_rest};
+use crate::evidence::{CheckId, Finding, Verdict};
+use crate::faults::fault::{Base, Expect, Fault, Injection, Stage};
+use crate::faults::inject::{FaultError, Injected, inject};
+use crate::faults::target::{Live, Target};
+use crate::restore::Places;
+use crate::snapshot::file_set::RawSet;
+use crate::snapshot::manifest::Manifest;
+use crate::snapshot::{self, Request};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Checks that need no running pair.
+const AT_REST: &[CheckId] = &[
+    CheckId::SnapshotSet,
+    CheckId::Integrity,
+    CheckId::Schema,
+    CheckId::Content,
+    CheckId::Skew,
+    CheckId::Rpo,
+];
+
+/// A seeded, taken source that faults are injected into copies of.
+pub struct Template {
+    /// What was asked for.
+    pub request: DrillRequest,
+    /// The drill up to the restore.
+    pub taking: Taking,
+    context: DrillContext,
+}
+
+/// How a trial ended.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// The verdict of the drill.
+    pub verdict: Verdict,
+    /// Checks that failed.
+    pub failed: BTreeSet<CheckId>,
+    /// All findings, for false alarms.
+    pub findings: Vec<Finding>,
+    /// The step that could not be done, if one.
+    pub refused: Option<String>,
+    /// The fault itself could not be injected, or changed nothing.
+    pub error: Option<String>,
+    /// Whether a pair was started.
+    pub booted: bool,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Trial {
+    /// Whether the fault was detected: every check it names failed (any, where it names none), or the ending that it
+    /// expects happened. A fault that could not be injected is not detected.
+    #[must_use]
+    pub fn detects(&self, fault: &Fault) -> bool {
+        if self.error.is_some() {
+            return false;
+        }
+        let caught = match fault.caught_by.as_slice() {
+            [] => !self.failed.is_empty() || self.refused.is_some(),
+            named => named.iter().all(|id| self.failed.contains(id)),
+        };
+        match fault.expect {
+            Expect::Fail => caught && self.verdict == Verdict::Fail,
+            Expect::Inconclusive => self.verdict == Verdict::Inconclusive,
+            Expect::Refused => self.refused.is_some(),
+        }
+    }
+}
+
+impl Template {
+    /// Seeds, stops and takes a source, and proves clean instances empty.
+    ///
+    /// # Errors
+    /// [`Ending`] as a drill's.
+    pub async fn make(mut request: DrillRequest) -> Result<Template, Ending> {
+        request.keep = true;
+        request.stages = Stages::default();
+        let mut context = DrillContext::new(request.clone(), Box::new(Quiet))?;
+        let taking = Box::pin(backup_restore::take(&mut context)).await?;
+        Ok(Template {
+            request,
+            taking,
+            context,
+        })
+    }
+
+    /// Removes the template's files.
+    pub fn discard(mut self) {
+        self.context.discard();
+    }
+
+    /// Why this fault cannot be staged here, if so.
+    #[must_use]
+    pub fn cannot_stage(fault: &Fault) -> Option<String> {
+        if let Some(reason) = fault.not_staged() {
+            return Some(reason.to_owned());
+        }
+        if let Injection::Hook(name) = &fault.injection {
+            return Some(format!("needs the hook {name:?} in the drill"));
+        }
+        if fault.base == Base::InFlight {
+            return Some("needs a source with work under way".to_owned());
+        }
+        match fault.stage {
+            Stage::Source | Stage::Environment | Stage::Schema | Stage::Report => {
+                Some(format!("stage {} is not part of a trial", fault.stage))
+            }
+            Stage::Set | Stage::Snapshot | Stage::RestoredFiles | Stage::Running => None,
+        }
+    }
+
+    /// Injects a fault (or none, for a clean trial) and judges.
+    ///
+    /// # Errors
+    /// [`UsageError`] when no folder can be made for the trial.
+    pub async fn try_out(&self, fault: Option<&Fault>) -> Result<Trial, UsageError> {
+        let began = Instant::now();
+        let mut request = self.request.clone();
+        request.keep = false;
+        request.runs = self.context.folders.work.join("trials");
+        let shared: Arc<Mutex<Option<Injected>>> = Arc::default();
+        let failure: Arc<Mutex<Option<FaultError>>> = Arc::default();
+        if let Some(fault) = fault {
+            request.stages = acting(fault.clone(), shared.clone(), failure.clone());
+        }
+        let mut context = DrillContext::new(request, Box::new(Quiet))?;
+        context.outage_begins();
+        let booted = fault.is_none_or(needs_a_start);
+        let ended = Box::pin(self.drill(&mut context, fault, booted)).await;
+        let ended = match ended {
+            Ok(()) => Ok(()),
+            Err(Ending::Stop(stop)) => Err(stop),
+            Err(Ending::Usage(error)) => Err(Stop {
+                step: "prepare".to_owned(),
+                cause: error.to_string(),
+            }),
+        };
+        let unsettled = shared
+            .lock()
+            .ok()
+            .and_then(|held| held.as_ref().and_then(|injected| injected.settle().err()));
+        let error = failure
+            .lock()
+            .ok()
+            .and_then(|mut held| held.take())
+            .or(unsettled)
+            .map(|error| chain(&error));
+        let refused = ended
+            .as_ref()
+            .err()
+            .map(|stop| format!("{}: {}", stop.step, stop.cause));
+        context.finish(ended, false);
+        let _ = fs::remove_dir_all(&context.folders.run);
+        let checks = &context.evidence.checks;
+        Ok(Trial {
+            verdict: context.evidence.verdict,
+            failed: checks
+                .iter()
+                .filter(|check| check.verdict == Verdict::Fail)
+                .map(|check| check.id)
+                .collect(),
+            findings: checks.iter().flat_map(|check| check.findings.clone()).collect(),
+            refused,
+            error,
+            booted,
+            took: began.elapsed(),
+        })
+    }
+
+    async fn drill(&self, context: &mut DrillContext, fault: Option<&Fault>, booted: bool) -> Result<(), Ending> {
+        let written = Some(&self.taking.written);
+        let taken = self.copy_set(context, fault)?;
+        let prepared = self.place(context)?;
+        at_rest::snapshot(context, &taken, &prepared, written).await?;
+        if !booted {
+            return Ok(at_rest::compare_content(context, &taken, None).await?);
+        }
+        let mut deployment = self.taking.deployment.clone();
+        if let Some(Injection::Start(starts)) = fault.map(|fault| &fault.injection) {
+            for start in starts {
+                for (at, service) in Service::ALL.into_iter().enumerate() {
+                    if start.service.is_none_or(|named| named == service) {
+                        deployment.overrides[at] = Override {
+                            set: start.set.clone(),
+                            unset: start.unset.clone(),
+                            arguments: start.args.clone(),
+                        };
+                    }
+                }
+            }
+        }
+        backup_restore::bring_back(context, &mut deployment, &taken, prepared, written).await
+    }
+
+    /// A copy of the template's set that this trial may damage.
+    fn copy_set(&self, context: &mut DrillContext, fault: Option<&Fault>) -> Result<Taken, Ending> {
+        let template = &self.taking.taken;
+        let at_set = fault.is_some_and(|fault| fault.stage == Stage::Set);
+        let folder = context.folders.snapshot.clone();
+        let made = if at_set {
+            self.seal_again(context)
+        } else {
+            copy_folder(&template.snapshot, &folder).map_err(|error| error.to_string())
+        };
+        if let Err(cause) = made {
+            let step = "take the snapshot".to_owned();
+            at_rest::nothing_taken(context, &cause, Some(&self.taking.written));
+            return Err(Ending::Stop(Stop { step, cause }));
+        }
+        let told = context
+            .request
+            .stages
+            .reached(&Reached::Snapshot { folder: folder.clone() });
+        told.map_err(|error| Stop {
+            step: "stage snapshot".to_owned(),
+            cause: error.to_string(),
+        })?;
+        Ok(Taken {
+            manifest: Manifest::read(&folder).unwrap_or_else(|_| template.manifest.clone()),
+            snapshot: folder,
+            independent: template.independent.clone(),
+            raw: None,
+            source_sets: template.source_sets.clone(),
+            witnesses: template.witnesses.clone(),
+        })
+    }
+
+    /// Copies the raw sets, lets the fault act on them, and seals what is left.
+    fn seal_again(&self, context: &DrillContext) -> Result<(), String> {
+        let template = &self.taking.taken;
+        let raw_folder = context.folders.work.join("raw");
+        let sets = template.raw.as_ref().ok_or("the template has no raw sets")?;
+        copy_folder(&sets[0].folder, &raw_folder).map_err(|error| error.to_string())?;
+        let moved = |set: &RawSet| RawSet {
+            folder: raw_folder.clone(),
+            ..set.clone()
+        };
+        let raw = [moved(&sets[0]), moved(&sets[1])];
+        let moment = Reached::Set {
+            folder: raw_folder.clone(),
+            raw: raw.clone(),
+        };
+        let acted = context
+            .request
+            .stages
+            .reached(&moment)
+            .map_err(|error| error.to_string())?;
+        let request = Request {
+            id: context.evidence.run.id.clone(),
+            directory: template.source_sets[0].clone(),
+            bus: template.source_sets[1].clone(),
+            directory_identity: template.manifest.directory_identity.clone(),
+            origin: template.manifest.origin.clone(),
+            cut_at: Some(self.taking.written.cut_at),
+            taken_at: jiff::Timestamp::now(),
+            raw_folder: context.folders.work.join("unused"),
+            folder: context.folders.snapshot.clone(),
+        };
+        let plan = snapshot::plan(request).map_err(|error| chain(&error))?;
+        snapshot::seal(&plan, &acted.raw.unwrap_or(raw))
+            .map(|_| ())
+            .map_err(|error| chain(&error))
+    }
+
+    fn place(&self, context: &DrillContext) -> Result<Prepared, Ending> {
+        let parent = context.folders.work.join("clean");
+        let failed = |cause: String| Stop {
+            step: "prepare".to_owned(),
+            cause,
+        };
+        for folder in [&parent, &context.folders.work.join("logs")] {
+            private_folder(folder).map_err(|error| failed(error.to_string()))?;
+        }
+        let places = Places::create(&parent).map_err(|error| failed(chain(&error)))?;
+        let template = &self.taking.prepared;
+        Ok(Prepared {
+            places,
+            digests: template.digests.clone(),
+            plain: template.plain.clone(),
+        })
+    }
+}
+
+fn needs_a_start(fault: &Fault) -> bool {
+    let at_rest = matches!(fault.stage, Stage::Set | Stage::Snapshot);
+    !at_rest || fault.caught_by.iter().any(|id| !AT_REST.contains(id))
+}
+
+/// Injects the fault when the drill reaches its stage.
+fn acting(fault: Fault, held: Arc<Mutex<Option<Injected>>>, failure: Arc<Mutex<Option<FaultError>>>) -> Stages {
+    Stages::altering(move |moment| {
+        let Some(target) = target(moment).filter(|target| target.stage == fault.stage) else {
+            return Ok(Acted::default());
+        };
+        if matches!(fault.injection, Injection::Start(_)) {
+            return Ok(Acted::default());
+        }
+        match inject(&fault, &target) {
+            Ok(injected) => {
+                let url = |service| {
+                    injected
+                        .proxies
+                        .as_ref()
+                        .and_then(|proxies| proxies.url(service))
+                        .map(str::to_owned)
+                };
+                let acted = Acted {
+                    urls: [url(Service::Directory), url(Service::Bus)],
+                    raw: injected.raw.clone(),
+                };
+                if let Ok(mut held) = held.lock() {
+                    *held = Some(injected);
+                }
+                Ok(acted)
+            }
+            Err(error) => {
+                let told = chain(&error);
+                if let Ok(mut failure) = failure.lock() {
+                    *failure = Some(error);
+                }
+                Err(told)
+            }
+        }
+    })
+}
+
+/// Where a fault of this moment's stage goes.
+fn target(moment: &Reached) -> Option<Target> {
+    match moment {
+        Reached::Source { .. } => None,
+        Reached::Set { folder, raw } => Some(Target::set(raw, folder.parent()?)),
+        Reached::Snapshot { folder } => Some(Target::snapshot(folder, folder.parent()?)),
+        Reached::RestoredFiles { databases } => {
+            let scratch = databases[0].parent()?.parent()?.parent()?;
+            let mut target = Target::empty(Stage::RestoredFiles, scratch);
+            target.directory_db = Some(databases[0].clone());
+            target.bus_db = Some(databases[1].clone());
+            Some(target)
+        }
+        Reached::Running { databases, urls, pids } => {
+            let scratch = databases[0].parent()?.parent()?.parent()?;
+            let mut target = Target::empty(Stage::Running, scratch);
+            target.directory_db = Some(databases[0].clone());
+            target.bus_db = Some(databases[1].clone());
+            target.directory = Some(Live {
+                url: urls[0].clone(),
+                pid: Some(pids[0]),
+            });
+            target.bus = Some(Live {
+                url: urls[1].clone(),
+                pid: Some(pids[1]),
+            });
+            Some(target)
+        }
+    }
+}
+
+/// Plain copies of a folder's files with their modes; never links.
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    private_folder(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
