@@ -56,7 +56,7 @@ pub enum BytesError {
         path: PathBuf,
         /// The cause, if SQLite gave one.
         #[source]
-        source: Option<DatabaseError>,
+        source: Option<Box<DatabaseError>>,
     },
     /// A key holds something that is no number of its kind.
     #[error("{key} {given:?} is no {kind}")]
@@ -201,7 +201,7 @@ fn leaf_page(path: &Path, table: &str) -> Result<u64, BytesError> {
     let sql = "SELECT pageno, pgsize FROM dbstat WHERE name=?1 AND pagetype='leaf' AND ncell>0 ORDER BY pageno LIMIT 1";
     let rows = Database::open(path)
         .and_then(|database| database.rows(sql, &[table]))
-        .map_err(|source| lost(Some(source)))?;
+        .map_err(|source| lost(Some(Box::new(source))))?;
     let row = rows.first().ok_or_else(|| lost(None))?;
     match (row.integer("pageno"), row.integer("pgsize")) {
         (Some(page), Some(size)) if page > 0 => Ok((page - 1).unsigned_abs() * size.unsigned_abs()),

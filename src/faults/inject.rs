@@ -52,7 +52,7 @@ pub enum FaultError {
         /// The fault.
         fault: FaultId,
         /// The cause.
-        source: SqlError,
+        source: Box<SqlError>,
     },
     /// A file operation failed.
     #[error("fault {} cannot be injected", fault.0)]
@@ -68,7 +68,7 @@ pub enum FaultError {
         /// The fault.
         fault: FaultId,
         /// The cause.
-        source: RemakeError,
+        source: Box<RemakeError>,
     },
     /// A program failed.
     #[error("fault {} cannot be injected", fault.0)]
@@ -178,7 +178,10 @@ fn apply(fault: &Fault, target: &Target) -> Result<Option<Proxies>, FaultError> 
         Injection::Remake(how) => {
             for service in fault.service.services() {
                 let path = database(fault, target, *service)?;
-                remake::run(path, *how).map_err(|source| FaultError::Remake { fault: id(), source })?;
+                remake::run(path, *how).map_err(|source| FaultError::Remake {
+                    fault: id(),
+                    source: Box::new(source),
+                })?;
             }
         }
         Injection::Command(argv) => command::run(argv, target, command::TIME_LIMIT)
@@ -204,7 +207,7 @@ fn statements(fault: &Fault, target: &Target, service: Service, list: &[String])
     let plain = matches!(target.stage, Stage::Snapshot | Stage::RestoredFiles);
     sql::run(path, list, plain).map_err(|source| FaultError::Sql {
         fault: fault.id.clone(),
-        source,
+        source: Box::new(source),
     })
 }
 

@@ -33,3 +33,5 @@ pub mod remake;
 pub mod sql;
 /// Where a fault goes.
 pub mod target;
+/// A fault as TOML.
+pub mod written;
