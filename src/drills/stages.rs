@@ -18,7 +18,7 @@ pub enum Reached {
         /// The folder of the raw sets.
         folder: PathBuf,
         /// The sets: directory, bus.
-        raw: [RawSet; 2],
+        raw: Box<[RawSet; 2]>,
     },
     /// The snapshot stands in its folder: plain files and manifest.
     Snapshot {

@@ -126,7 +126,7 @@ fn take(request: Request, sets: &[FileSet; 2], independent: PathBuf, stages: &St
             let raw = snapshot::copy(&plan)?;
             let acted = stages.reached(&Reached::Set {
                 folder: raw_folder,
-                raw: raw.clone(),
+                raw: Box::new(raw.clone()),
             })?;
             let raw = acted.raw.unwrap_or(raw);
             let sealed = snapshot::seal(&plan, &raw)?;

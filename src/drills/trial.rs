@@ -15,7 +15,7 @@ use crate::faults::fault::{Base, Expect, Fault, Injection, Stage};
 use crate::faults::inject::{FaultError, Injected, inject};
 use crate::faults::target::{Live, Target};
 use crate::restore::Places;
-use crate::snapshot::file_set::RawSet;
+use crate::snapshot::file_set::{FileSet, RawSet, usual};
 use crate::snapshot::manifest::Manifest;
 use crate::snapshot::{self, Request};
 use std::collections::BTreeSet;
@@ -33,6 +33,9 @@ const AT_REST: &[CheckId] = &[
     CheckId::Skew,
     CheckId::Rpo,
 ];
+
+/// The source's files of one trial, known once they were copied.
+type Sources = Arc<Mutex<Option<[FileSet; 2]>>>;
 
 /// A seeded, taken source that faults are injected into copies of.
 pub struct Template {
@@ -135,13 +138,20 @@ impl Template {
         request.runs = self.context.folders.work.join("trials");
         let shared: Arc<Mutex<Option<Injected>>> = Arc::default();
         let failure: Arc<Mutex<Option<FaultError>>> = Arc::default();
+        let sources: Sources = Arc::default();
         if let Some(fault) = fault {
-            request.stages = acting(fault.clone(), shared.clone(), failure.clone());
+            request.stages = acting(fault.clone(), shared.clone(), failure.clone(), sources.clone());
         }
         let mut context = DrillContext::new(request, Box::new(Quiet))?;
+        // The set was taken in the template's run: its time is held against that run's beginning.
+        context
+            .evidence
+            .run
+            .started_at
+            .clone_from(&self.context.evidence.run.started_at);
         context.outage_begins();
         let booted = fault.is_none_or(needs_a_start);
-        let ended = Box::pin(self.drill(&mut context, fault, booted)).await;
+        let ended = Box::pin(self.drill(&mut context, fault, booted, &sources)).await;
         let ended = match ended {
             Ok(()) => Ok(()),
             Err(Ending::Stop(stop)) => Err(stop),
@@ -182,9 +192,22 @@ impl Template {
         })
     }
 
-    async fn drill(&self, context: &mut DrillContext, fault: Option<&Fault>, booted: bool) -> Result<(), Ending> {
+    async fn drill(
+        &self,
+        context: &mut DrillContext,
+        fault: Option<&Fault>,
+        booted: bool,
+        sources_of_fault: &Sources,
+    ) -> Result<(), Ending> {
         let written = Some(&self.taking.written);
-        let taken = self.copy_set(context, fault)?;
+        let sources = self.copy_source(context).map_err(|error| Stop {
+            step: "prepare".to_owned(),
+            cause: chain(&error),
+        })?;
+        if let Ok(mut known) = sources_of_fault.lock() {
+            *known = Some(sources.clone());
+        }
+        let taken = self.copy_set(context, fault, sources)?;
         let prepared = self.place(context)?;
         at_rest::snapshot(context, &taken, &prepared, written).await?;
         if !booted {
@@ -207,8 +230,21 @@ impl Template {
         backup_restore::bring_back(context, &mut deployment, &taken, prepared, written).await
     }
 
+    /// A copy of the stopped source's files, as the trial's own source.
+    fn copy_source(&self, context: &DrillContext) -> std::io::Result<[FileSet; 2]> {
+        let folder = context.folders.work.join("source");
+        let original = &self.taking.taken.source_sets[0].main;
+        copy_folder(original.parent().unwrap_or(Path::new(".")), &folder)?;
+        Ok(Service::ALL.map(|service| usual(service, &folder)))
+    }
+
     /// A copy of the template's set that this trial may damage.
-    fn copy_set(&self, context: &mut DrillContext, fault: Option<&Fault>) -> Result<Taken, Ending> {
+    fn copy_set(
+        &self,
+        context: &mut DrillContext,
+        fault: Option<&Fault>,
+        sources: [FileSet; 2],
+    ) -> Result<Taken, Ending> {
         let template = &self.taking.taken;
         let at_set = fault.is_some_and(|fault| fault.stage == Stage::Set);
         let folder = context.folders.snapshot.clone();
@@ -235,7 +271,7 @@ impl Template {
             snapshot: folder,
             independent: template.independent.clone(),
             raw: None,
-            source_sets: template.source_sets.clone(),
+            source_sets: sources.to_vec(),
             witnesses: template.witnesses.clone(),
         })
     }
@@ -253,7 +289,7 @@ impl Template {
         let raw = [moved(&sets[0]), moved(&sets[1])];
         let moment = Reached::Set {
             folder: raw_folder.clone(),
-            raw: raw.clone(),
+            raw: Box::new(raw.clone()),
         };
         let acted = context
             .request
@@ -302,14 +338,20 @@ fn needs_a_start(fault: &Fault) -> bool {
 }
 
 /// Injects the fault when the drill reaches its stage.
-fn acting(fault: Fault, held: Arc<Mutex<Option<Injected>>>, failure: Arc<Mutex<Option<FaultError>>>) -> Stages {
+fn acting(
+    fault: Fault,
+    held: Arc<Mutex<Option<Injected>>>,
+    failure: Arc<Mutex<Option<FaultError>>>,
+    sources: Sources,
+) -> Stages {
     Stages::altering(move |moment| {
-        let Some(target) = target(moment).filter(|target| target.stage == fault.stage) else {
+        let Some(mut target) = target(moment).filter(|target| target.stage == fault.stage) else {
             return Ok(Acted::default());
         };
         if matches!(fault.injection, Injection::Start(_)) {
             return Ok(Acted::default());
         }
+        target.source = sources.lock().ok().and_then(|known| known.clone());
         match inject(&fault, &target) {
             Ok(injected) => {
                 let url = |service| {
