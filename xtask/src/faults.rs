@@ -9,6 +9,9 @@ use recovery_drills::drills::reference::workspace_root;
 use recovery_drills::faults::catalogue::{Catalogue, Wanted};
 use std::path::PathBuf;
 
+/// Budget of the recovery time in every trial, in milliseconds.
+const RTO_LIMIT_MS: u64 = 10_000;
+
 /// Flags of `faults`.
 #[derive(clap::Args)]
 #[command(
@@ -72,7 +75,11 @@ pub(crate) fn run(options: Options) -> ExitCode {
         return ExitCode::Pass;
     }
     let request = match drill::reference_request(options.seed) {
-        Ok(request) => request,
+        Ok(mut request) => {
+            // A limit of its own, so that a slow recovery is a fault that can be told from a good one.
+            request.environment.rto_limit_ms = Some(RTO_LIMIT_MS);
+            request
+        }
         Err(message) => return refuse(ExitCode::Usage, &message),
     };
     let campaign = Campaign {
