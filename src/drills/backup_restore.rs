@@ -1,11 +1,12 @@
 //! Stop, snapshot, start clean, restore, prove: the drill that an operator rehearses.
 
-use crate::drills::context::DrillContext;
+use crate::drills::context::{Base, DrillContext};
 use crate::drills::instances::Deployment;
 use crate::drills::proving::{self, Written};
 use crate::drills::restoring::Prepared;
+use crate::drills::source::Ended;
 use crate::drills::taking::Taken;
-use crate::drills::{Ending, at_rest, direction, reads, restoring, source, taking};
+use crate::drills::{Ending, at_rest, base, direction, reads, restoring, source, taking};
 use crate::evidence::CheckId;
 use std::path::PathBuf;
 
@@ -27,11 +28,26 @@ async fn from_source(context: &mut DrillContext) -> Result<(), Ending> {
     proving::name_components(context, &deployment);
     let running = source::start(context, &mut deployment).await?;
     let mut access = source::access(&running.0, &deployment);
-    let seeded = Box::pin(source::seed(context, &deployment, &mut access)).await?;
-    let baseline = Box::pin(proving::baseline(context, &access)).await?;
+    let mut seeded = Box::pin(source::seed(context, &deployment, &mut access)).await?;
     access.close();
-    source::reached(context, &running)?;
-    let stopped = source::stop(context, running, &deployment).await?;
+    // Only with ballast in every table is it the source.
+    let running = base::ballast(context, &mut deployment, running).await?;
+    let access = base::access(&running, &deployment, &seeded);
+    let baseline = Box::pin(proving::baseline(context, &access)).await?;
+    let stopped = match context.request.base {
+        Base::Seed => {
+            access.close();
+            source::reached(context, &running)?;
+            source::stop(context, running, &deployment, Ended::Stopped).await?
+        }
+        Base::InFlight => {
+            let under_way = base::under_way(context, &access, &mut seeded).await?;
+            source::reached(context, &running)?;
+            let stopped = source::stop(context, running, &deployment, Ended::Killed).await?;
+            base::ended(context, under_way, &mut seeded).await?;
+            stopped
+        }
+    };
     let written = Written { seeded, baseline, cut_at: stopped.cut_at };
     let taken = taking::from_source(context, &stopped, &deployment).await?;
     let agents = &written.seeded.facts.agents;

@@ -2,6 +2,8 @@
 
 /// Checks that look at files only.
 pub mod at_rest;
+/// What a seeded source gets before it is the source: ballast, calls under way.
+pub mod base;
 /// Stop, snapshot, start clean, restore, prove.
 pub mod backup_restore;
 /// Clock, seed, folders, secrets, evidence of one run.
