@@ -33,21 +33,18 @@ async fn from_source(context: &mut DrillContext) -> Result<(), Ending> {
     // Only with ballast in every table is it the source.
     let running = base::ballast(context, &mut deployment, running).await?;
     let access = base::access(&running, &deployment, &seeded);
-    let baseline = Box::pin(proving::baseline(context, &access)).await?;
-    let stopped = match context.request.base {
-        Base::Seed => {
-            access.close();
-            source::reached(context, &running)?;
-            source::stop(context, running, &deployment, Ended::Stopped).await?
-        }
-        Base::InFlight => {
-            let under_way = base::under_way(context, &access, &mut seeded).await?;
-            source::reached(context, &running)?;
-            let stopped = source::stop(context, running, &deployment, Ended::Killed).await?;
-            base::ended(context, under_way, &mut seeded).await?;
-            stopped
-        }
+    let under_way = match context.request.base {
+        Base::Seed => None,
+        Base::InFlight => Some(base::under_way(context, &access, &mut seeded).await?),
     };
+    let baseline = Box::pin(proving::baseline(context, &access)).await?;
+    source::reached(context, &running)?;
+    access.close();
+    let how = if under_way.is_some() { Ended::Killed } else { Ended::Stopped };
+    let stopped = source::stop(context, running, &deployment, how).await?;
+    if let Some(under_way) = under_way {
+        base::ended(context, under_way, &mut seeded).await?;
+    }
     let written = Written { seeded, baseline, cut_at: stopped.cut_at };
     let taken = taking::from_source(context, &stopped, &deployment).await?;
     let agents = &written.seeded.facts.agents;
