@@ -4,7 +4,7 @@
 //! after everything expected are lawful only as traces of the harness's own looks (logins, proof packs, throttling), by
 //! rule and not by list of ids. Source: Beam 1.6.0, contract sections 2.10, 5.2 and appendix B.
 
-use crate::checks::expectation::{Expected, Objects};
+use crate::checks::expectation::{Expected, Fields, Objects};
 use crate::checks::observing::{ObserveError, integer, member, normal, parsed};
 use crate::checks::stages;
 use crate::client::Access;
@@ -66,13 +66,13 @@ pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
 #[must_use]
 pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
     let cut = observed.len() >= WINDOW as usize;
-    let oldest = observed.0.keys().map(id).min().unwrap_or_default();
+    let oldest = observed.0.iter().map(moment).min();
     let mut judged = Judgement::default();
     let mut hold = |origin: Option<&Objects>, as_origin: fn(&Objects) -> Expected<'_>| {
         let Some(origin) = origin else { return };
         let newest = origin.0.keys().map(id).max().unwrap_or_default();
-        let within = keep(origin, |subject| !cut || id(subject) >= oldest);
-        let seen = keep(observed, |subject| id(subject) <= newest || !own(observed, subject));
+        let within = keep(origin, |entry| !cut || Some(moment(entry)) >= oldest);
+        let seen = keep(observed, |(subject, fields)| id(subject) <= newest || !own(fields));
         let one = as_origin(&within).judge(&seen, "audit entries", PLACE, &[]);
         judged.items += one.items;
         judged.expected = one.expected;
@@ -100,7 +100,7 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
         ..Expected::default()
     });
     judged.observed = format!("{} audit entries", observed.len());
-    if let Some(gap) = gap(observed) {
+    if let Some(gap) = gap(observed).filter(|_| !cut) {
         judged
             .notes
             .push(format!("{gap}; with nothing else to compare this may be a prune"));
@@ -112,8 +112,8 @@ fn same(one: &Finding, other: &Finding) -> bool {
     one.subject == other.subject && one.observed == other.observed
 }
 
-fn keep(objects: &Objects, wanted: impl Fn(&str) -> bool) -> Objects {
-    let kept = objects.0.iter().filter(|(subject, _)| wanted(subject));
+fn keep(objects: &Objects, wanted: impl Fn((&String, &Fields)) -> bool) -> Objects {
+    let kept = objects.0.iter().filter(|entry| wanted(*entry));
     Objects(
         kept.map(|(subject, fields)| (subject.clone(), fields.clone()))
             .collect(),
@@ -125,11 +125,15 @@ fn id(subject: impl AsRef<str>) -> i64 {
     digits.and_then(|digits| digits.parse().ok()).unwrap_or_default()
 }
 
-fn own(observed: &Objects, subject: &str) -> bool {
-    let action = observed.0.get(subject).and_then(|fields| fields.get("action"));
-    action
-        .and_then(Value::as_str)
-        .is_some_and(|action| OWN.contains(&action))
+/// By what the directory orders the log: time, then id.
+fn moment((subject, fields): (&String, &Fields)) -> (String, i64) {
+    let time = fields.get("timestamp").and_then(Value::as_str).unwrap_or_default();
+    (time.to_owned(), id(subject))
+}
+
+fn own(fields: &Fields) -> bool {
+    let action = fields.get("action").and_then(Value::as_str);
+    action.is_some_and(|action| OWN.contains(&action))
 }
 
 /// Ids are never used twice, so a hole between the oldest and the newest was once an entry.
@@ -202,6 +206,21 @@ mod tests {
         let was = log(&[(1, "a")]);
         let is = log(&[(1, "a"), (2, "admin.waitlist.cleared")]);
         assert_eq!(judged(&was, &is).findings[0].subject, "audit 2");
+    }
+
+    #[test]
+    fn entries_older_than_the_window_are_not_missed() {
+        let mut was = Objects::default();
+        for id in 1..=600 {
+            was.set(format!("audit {id}"), "timestamp", format!("{id:04}"));
+        }
+        let mut is = was.clone();
+        is.0.retain(|subject, _| id(subject) > 100);
+        let judged_one = judged(&was, &is);
+        assert_eq!((judged_one.verdict(), judged_one.notes.len()), (Verdict::Pass, 2));
+        is.0.remove("audit 300");
+        is.set("audit 100", "timestamp", "0100");
+        assert_eq!(judged(&was, &is).findings[0].subject, "audit 300");
     }
 
     #[test]

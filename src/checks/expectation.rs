@@ -25,6 +25,17 @@ impl Objects {
             .insert(field.into(), value.into());
     }
 
+    /// Without the subjects that `window` does not show, where a service gives no more than `cap` of them. Of what was cut off
+    /// an absence proves nothing.
+    #[must_use]
+    pub fn within(&self, window: &Objects, cap: usize) -> Objects {
+        let mut kept = self.clone();
+        if window.len() >= cap {
+            kept.0.retain(|subject, _| window.0.contains_key(subject));
+        }
+        kept
+    }
+
     /// How many subjects there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -17,6 +17,9 @@ pub const ID: CheckId = CheckId::Notifications;
 const PLACE: &str = "GET /admin/operator-notifications";
 const PRIVATE: &[&str] = &["title", "nextAction"];
 
+/// How many notifications the directory gives at most.
+const LIMIT: usize = 500;
+
 /// Member of the answer and column of the row.
 const FIELDS: [(&str, &str); 7] = [
     ("status", "status"),
@@ -78,10 +81,11 @@ fn fill<E>(objects: &mut Objects, key: &str, value: impl Fn(&str, &str) -> Resul
 /// Holds every notification against ledger, baseline and rows.
 #[must_use]
 pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
+    let comparable = |origin: &Objects| without_refreshed(&origin.within(observed, LIMIT));
     let (ledger, baseline, rows) = (
-        expected.ledger.map(without_refreshed),
-        expected.baseline.map(without_refreshed),
-        expected.rows.map(without_refreshed),
+        expected.ledger.map(comparable),
+        expected.baseline.map(comparable),
+        expected.rows.map(comparable),
     );
     let known = |subject: &String| {
         [&baseline, &rows]
@@ -107,6 +111,11 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
         rows: rows.as_ref(),
     }
     .judge(&old, "notifications", PLACE, PRIVATE);
+    if observed.len() >= LIMIT {
+        judged
+            .notes
+            .push(format!("looked at {LIMIT} notifications, more are not given"));
+    }
     for (subject, _) in fresh {
         judged
             .notes

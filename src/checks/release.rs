@@ -130,11 +130,17 @@ fn compare(
         format!("{subject} {name}"),
         format!("{} ({origin})", show(expected)),
         show(seen),
-        format!("GET {}", subject.trim_start_matches("release ")),
+        place(subject),
     );
     if !same && !judged.findings.iter().any(|other| other.subject == finding.subject) {
         judged.findings.push(finding);
     }
+}
+
+/// `release /health.release` was read at `GET /health`.
+fn place(subject: &str) -> String {
+    let path = subject.trim_start_matches("release ");
+    format!("GET {}", path.trim_end_matches(".release"))
 }
 
 fn same_instant(one: &Value, other: &Value) -> bool {
@@ -144,7 +150,7 @@ fn same_instant(one: &Value, other: &Value) -> bool {
 
 /// Values that are wrong by themselves: an empty version, a time of deployment that is the start of the process.
 fn own_faults(judged: &mut Judgement, subject: &str, fields: &Fields, started_at: Option<Timestamp>) {
-    let place = format!("GET {}", subject.trim_start_matches("release "));
+    let place = place(subject);
     if known(fields, "version")
         .and_then(Value::as_str)
         .is_some_and(str::is_empty)

@@ -17,6 +17,9 @@ pub const ID: CheckId = CheckId::Requests;
 const PLACE: &str = "GET /admin/beta-requests";
 const PRIVATE: &[&str] = &["email", "company", "operatorNotes", "workflowSummary"];
 
+/// How many requests the directory gives at most.
+const LIMIT: usize = 5_000;
+
 /// Member of the answer and column of the row.
 const FIELDS: [(&str, &str); 18] = [
     ("email", "email"),
@@ -89,19 +92,25 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
     };
     let started = |origin: &Objects| {
         let fields = |(subject, fields): (&String, &Fields)| (subject.clone(), as_started(fields, updated(subject)));
-        Objects(origin.0.iter().map(fields).collect())
+        Objects(origin.within(observed, LIMIT).0.iter().map(fields).collect())
     };
     let (ledger, baseline, rows) = (
         expected.ledger.map(started),
         expected.baseline.map(started),
         expected.rows.map(started),
     );
-    Expected {
+    let mut judged = Expected {
         ledger: ledger.as_ref(),
         baseline: baseline.as_ref(),
         rows: rows.as_ref(),
     }
-    .judge(observed, "beta requests", PLACE, PRIVATE)
+    .judge(observed, "beta requests", PLACE, PRIVATE);
+    if observed.len() >= LIMIT {
+        judged
+            .notes
+            .push(format!("looked at {LIMIT} requests, more are not given"));
+    }
+    judged
 }
 
 /// What a request shows after a start.

@@ -21,6 +21,8 @@ pub const ID: CheckId = CheckId::Traces;
 /// How many traces are read at most; of more intents a sample that depends on the nonces alone.
 pub const SAMPLE: usize = 500;
 
+/// Subject of the number of all intents; more may exist than the lists give.
+const ALL: &str = "intents";
 const LIST: &str = "GET /observability/intents";
 const TRACE: &str = "GET /observability/intents/{nonce}";
 
@@ -43,7 +45,9 @@ const TRACED: [&str; 5] = ["stages", "stage_ids_positive", "stage_times", "stage
 /// A call that fails, an answer of another shape.
 pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     let mut objects = Objects::default();
-    for intent in listed(access).await?.values() {
+    let (total, intents) = listed(access).await?;
+    objects.set(ALL, "total", total);
+    for intent in intents.values() {
         let subject = format!("intent {}", text(intent, "nonce", LIST)?);
         for (name, _) in FIELDS {
             objects.set(&subject, name, member(intent, name, LIST)?.clone());
@@ -64,8 +68,8 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     Ok(objects)
 }
 
-/// All intents by nonce: one list, and where that is cut, a list for each sender.
-async fn listed(access: &Access) -> Result<BTreeMap<String, Value>, ObserveError> {
+/// How many there are, and the intents by nonce: one list, and where that is cut, a list for each sender.
+async fn listed(access: &Access) -> Result<(i64, BTreeMap<String, Value>), ObserveError> {
     let reply = access
         .directory
         .get(&format!("/observability/intents?limit={SAMPLE}"))
@@ -89,7 +93,8 @@ async fn listed(access: &Access) -> Result<BTreeMap<String, Value>, ObserveError
     let keyed = intents
         .into_iter()
         .map(|intent| Ok((text(&intent, "nonce", LIST)?.to_owned(), intent)));
-    keyed.collect()
+    let keyed: Result<_, ObserveError> = keyed.collect();
+    Ok((total, keyed?))
 }
 
 /// At most [`SAMPLE`] nonces, those with the smallest hashes: the same on source and restored pair.
@@ -145,6 +150,7 @@ pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
             objects.set(&subject, name, row.cell(column).json());
         }
     }
+    let total = objects.len();
     let mut traces: BTreeMap<String, Vec<Stage>> = BTreeMap::new();
     let events = databases.directory.rows(
         "SELECT id, nonce, stage, timestamp, details FROM intent_trace_events ORDER BY timestamp, id",
@@ -168,6 +174,7 @@ pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
         let stages = traces.remove(&nonce).unwrap_or_default();
         describe(&mut objects, &format!("intent {nonce}"), stages);
     }
+    objects.set(ALL, "total", total);
     Ok(objects)
 }
 
@@ -207,6 +214,12 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
             seen.len()
         ));
     }
+    if cut_off(observed) {
+        judged.notes.push(format!(
+            "{} intents were listed, more are not given",
+            observed.len() - 1
+        ));
+    }
     if !moving.is_empty() {
         judged
             .notes
@@ -222,12 +235,22 @@ fn under_way(fields: &Fields) -> bool {
         .is_some_and(|status| !["acked", "failed", "dead_letter"].contains(&status))
 }
 
-/// Without intents under way, and without traces that the sample left out.
+/// Whether there are more intents than the lists give: of the others an absence proves nothing.
+fn cut_off(observed: &Objects) -> bool {
+    let all = observed.0.get(ALL).and_then(|fields| fields.get("total")?.as_u64());
+    all.is_some_and(|all| all >= observed.len() as u64)
+}
+
+/// Without intents under way, without what the lists do not give and without traces that the sample left out.
 fn comparable(objects: &Objects, observed: &Objects, moving: &BTreeSet<&String>) -> Objects {
     let mut kept = Objects::default();
+    let cut_off = cut_off(observed);
     for (subject, fields) in objects.0.iter().filter(|(subject, _)| !moving.contains(subject)) {
         let mut fields = fields.clone();
         let seen = observed.0.get(subject);
+        if subject == ALL || (cut_off && seen.is_none()) {
+            continue;
+        }
         if observed.len() > SAMPLE && seen.is_some_and(|seen| !seen.contains_key("stages")) {
             fields.retain(|name, _| !TRACED.contains(&name.as_str()));
         }
@@ -362,6 +385,17 @@ mod tests {
             ],
         );
         assert_eq!(judged(&is, &is).findings[0].subject, "intent n stage times");
+    }
+
+    #[test]
+    fn an_intent_beyond_the_lists_is_not_missed() {
+        let mut is = trace("acked", &[(1, "received", "01")]);
+        is.set(ALL, "total", 2);
+        let mut was = is.clone();
+        was.set("intent older", "status", "acked");
+        assert_eq!(judged(&was, &is).findings, []);
+        is.set(ALL, "total", 1);
+        assert_eq!(judged(&was, &is).findings[0].subject, "intent older");
     }
 
     #[test]

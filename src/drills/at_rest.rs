@@ -5,8 +5,8 @@ use crate::checks::prediction::Window;
 use crate::checks::{content, in_flight, integrity, restored_files, rpo, schema, skew, snapshot_set};
 use crate::deployment::Service;
 use crate::drills::context::{DrillContext, Stop, chain};
-use crate::drills::proving::Written;
 use crate::drills::restoring::{Prepared, RestoringError};
+use crate::drills::source::Written;
 use crate::drills::taking::Taken;
 use crate::evidence::{CheckId, Finding, Judgement};
 use crate::restore::Places;
@@ -31,6 +31,12 @@ impl Judged {
         self.id.name()
     }
 
+    /// What was observed, in short.
+    #[must_use]
+    pub fn observed(&self) -> &str {
+        &self.judgement.observed
+    }
+
     /// Whether there was nothing to look at, and nothing wrong with that.
     #[must_use]
     pub fn is_about_nothing(&self) -> bool {
@@ -50,7 +56,12 @@ pub fn judged<F, E: std::error::Error>(
         Ok(facts) => judge(&facts),
         Err(error) => unreadable(&error, service),
     };
-    Judged { id, service, judgement, took: began.elapsed() }
+    Judged {
+        id,
+        service,
+        judgement,
+        took: began.elapsed(),
+    }
 }
 
 /// The judgement of a look that failed.
@@ -82,15 +93,26 @@ pub async fn snapshot(
     prepared: &Prepared,
     written: Option<&Written>,
 ) -> Result<(), Stop> {
-    let (folder, independent, plain) = (taken.snapshot.clone(), taken.independent.clone(), prepared.plain.clone());
+    let (folder, independent, plain) = (
+        taken.snapshot.clone(),
+        taken.independent.clone(),
+        prepared.plain.clone(),
+    );
     let scratch = context.folders.work.clone();
-    let not_before = if written.is_some() { context.evidence.run.started_at.parse().ok() } else { None };
+    let not_before = if written.is_some() {
+        context.evidence.run.started_at.parse().ok()
+    } else {
+        None
+    };
     let ledger = written.map(|written| (written.seeded.ledger.clone(), written.cut_at));
     let rpo_limit = context.request.environment.rpo_limit_writes;
     let all = context
         .step("look at the snapshot", async {
             let all = tokio::task::spawn_blocking(move || {
-                let plausible = snapshot_set::Plausible { not_before, not_after: jiff::Timestamp::now() };
+                let plausible = snapshot_set::Plausible {
+                    not_before,
+                    not_after: jiff::Timestamp::now(),
+                };
                 let mut all = vec![judged(
                     CheckId::SnapshotSet,
                     None,
@@ -98,11 +120,12 @@ pub async fn snapshot(
                     |facts| snapshot_set::judge(facts, &plausible),
                 )];
                 let each = std::thread::scope(|scope| {
-                    let looks = Service::ALL
-                        .map(|service| scope.spawn({
+                    let looks = Service::ALL.map(|service| {
+                        scope.spawn({
                             let (folder, independent, plain, scratch) = (&folder, &independent, &plain, &scratch);
                             move || of_service(service, folder, independent, plain, scratch)
-                        }));
+                        })
+                    });
                     looks.map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 });
                 all.extend(each.into_iter().flatten());
@@ -129,7 +152,12 @@ fn of_service(service: Service, folder: &Path, independent: &Path, plain: &Path,
     let file = service.database_file();
     let (snapshot, source, clean) = (folder.join(file), independent.join(file), plain.join(file));
     vec![
-        judged(CheckId::Integrity, Some(service), || integrity::observe(service, &snapshot, scratch), integrity::judge),
+        judged(
+            CheckId::Integrity,
+            Some(service),
+            || integrity::observe(service, &snapshot, scratch),
+            integrity::judge,
+        ),
         judged(
             CheckId::Schema,
             Some(service),
@@ -142,7 +170,10 @@ fn of_service(service: Service, folder: &Path, independent: &Path, plain: &Path,
 /// What needs both databases, and the ledger.
 fn across(folder: &Path, ledger: Option<(Ledger, jiff::Timestamp)>, rpo_limit: u64) -> Vec<Judged> {
     let now = jiff::Timestamp::now().as_millisecond();
-    let window = Window { start_requested_ms: now, looked_at_ms: now };
+    let window = Window {
+        start_requested_ms: now,
+        looked_at_ms: now,
+    };
     let databases = match Databases::open(folder) {
         Ok(databases) => databases,
         Err(error) => {
@@ -152,9 +183,19 @@ fn across(folder: &Path, ledger: Option<(Ledger, jiff::Timestamp)>, rpo_limit: u
         }
     };
     let sent: BTreeSet<String> = ledger.iter().flat_map(|(ledger, _)| bus_nonces(ledger)).collect();
-    let mut all = vec![judged(CheckId::Skew, None, || skew::observe(&databases, &sent), skew::judge)];
+    let mut all = vec![judged(
+        CheckId::Skew,
+        None,
+        || skew::observe(&databases, &sent),
+        skew::judge,
+    )];
     // Only what no directory can start on is said here; how the others end is seen after the start.
-    let stuck = judged(CheckId::InFlight, None, || in_flight::observe_at_rest(&databases, &window), in_flight::judge);
+    let stuck = judged(
+        CheckId::InFlight,
+        None,
+        || in_flight::observe_at_rest(&databases, &window),
+        in_flight::judge,
+    );
     if !stuck.judgement.findings.is_empty() {
         all.push(stuck);
     }
@@ -167,7 +208,9 @@ fn across(folder: &Path, ledger: Option<(Ledger, jiff::Timestamp)>, rpo_limit: u
 
 fn bus_nonces(ledger: &Ledger) -> Vec<String> {
     let subjects = ledger.expected(Area::Bus).into_keys();
-    subjects.filter_map(|subject| subject.strip_prefix("message ").map(str::to_owned)).collect()
+    subjects
+        .filter_map(|subject| subject.strip_prefix("message ").map(str::to_owned))
+        .collect()
 }
 
 /// Looks at the restored files, before any service opens them, and at every row of all three places.
@@ -201,7 +244,11 @@ pub async fn compare_content(
 ) -> Result<(), Stop> {
     let (folder, independent) = (taken.snapshot.clone(), taken.independent.clone());
     let own = context.request.environment.snapshots.required_tables.clone();
-    let required: BTreeSet<String> = content::REQUIRED_TABLES.iter().map(|table| (*table).to_owned()).chain(own).collect();
+    let required: BTreeSet<String> = content::REQUIRED_TABLES
+        .iter()
+        .map(|table| (*table).to_owned())
+        .chain(own)
+        .collect();
     let all = context
         .step("compare every row", async {
             let all = tokio::task::spawn_blocking(move || {
@@ -212,12 +259,15 @@ pub async fn compare_content(
                             let service = Service::ALL[at];
                             let file = service.database_file();
                             let (source, snapshot) = (independent.join(file), folder.join(file));
-                            let mut places = vec![(Place::Source, source.as_path()), (Place::Snapshot, snapshot.as_path())];
+                            let mut places =
+                                vec![(Place::Source, source.as_path()), (Place::Snapshot, snapshot.as_path())];
                             if let Some(restored) = restored {
                                 places.push((Place::Restored, restored[at].as_path()));
                             }
                             let look = || content::observe(service, &places);
-                            judged(CheckId::Content, Some(service), look, |facts| content::judge(facts, required))
+                            judged(CheckId::Content, Some(service), look, |facts| {
+                                content::judge(facts, required)
+                            })
                         })
                     });
                     looks.map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

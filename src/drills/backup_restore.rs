@@ -2,11 +2,10 @@
 
 use crate::drills::context::{Base, DrillContext};
 use crate::drills::instances::Deployment;
-use crate::drills::proving::{self, Written};
 use crate::drills::restoring::Prepared;
-use crate::drills::source::Ended;
+use crate::drills::source::{Ended, Written};
 use crate::drills::taking::Taken;
-use crate::drills::{Ending, at_rest, base, direction, reads, restoring, source, taking};
+use crate::drills::{Ending, at_rest, base, direction, proving, reads, restoring, source, taking};
 use crate::evidence::CheckId;
 use std::path::PathBuf;
 
@@ -40,12 +39,20 @@ async fn from_source(context: &mut DrillContext) -> Result<(), Ending> {
     let baseline = Box::pin(proving::baseline(context, &access)).await?;
     source::reached(context, &running)?;
     access.close();
-    let how = if under_way.is_some() { Ended::Killed } else { Ended::Stopped };
+    let how = if under_way.is_some() {
+        Ended::Killed
+    } else {
+        Ended::Stopped
+    };
     let stopped = source::stop(context, running, &deployment, how).await?;
     if let Some(under_way) = under_way {
         base::ended(context, under_way, &mut seeded).await?;
     }
-    let written = Written { seeded, baseline, cut_at: stopped.cut_at };
+    let written = Written {
+        seeded,
+        baseline,
+        cut_at: stopped.cut_at,
+    };
     let taken = taking::from_source(context, &stopped, &deployment).await?;
     let agents = &written.seeded.facts.agents;
     let promised = reads::all_promised(&written.seeded.ledger);
@@ -58,7 +65,10 @@ async fn from_backup(context: &mut DrillContext, from: PathBuf) -> Result<(), En
     let mut deployment = source::deployment(context)?;
     proving::name_components(context, &deployment);
     let taken = taking::from_backup(context, &from, &mut deployment).await?;
-    context.not_asked(CheckId::Rpo.name(), "no ledger: the harness did not write this backup's data");
+    context.not_asked(
+        CheckId::Rpo.name(),
+        "no ledger: the harness did not write this backup's data",
+    );
     for table in taken.empty_tables() {
         context.not_asked(format!("{}: {table}", CheckId::Content), "no rows in this backup");
     }

@@ -27,7 +27,8 @@ pub async fn ballast(context: &mut DrillContext, deployment: &mut Deployment, so
         let databases = [pair.directory.database.clone(), pair.bus.database.clone()];
         pair.stop(&deployment.environment).await?;
         let directory = databases[0].clone();
-        let loaded = tokio::task::spawn_blocking(move || ballast::load(&directory, seed, jiff::Timestamp::now())).await??;
+        let loaded =
+            tokio::task::spawn_blocking(move || ballast::load(&directory, seed, jiff::Timestamp::now())).await??;
         let mut tries = 0;
         let pair = loop {
             tries += 1;
@@ -80,7 +81,12 @@ pub async fn under_way(context: &mut DrillContext, access: &Access, seeded: &mut
                 }
             })
             .await?;
-            let detail = format!("{} and {} after {} ms", begun.intent, begun.message, ready.after.as_millis());
+            let detail = format!(
+                "{} and {} after {} ms",
+                begun.intent,
+                begun.message,
+                ready.after.as_millis()
+            );
             Ok::<_, SourceError>((begun, detail))
         })
         .await

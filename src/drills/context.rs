@@ -1,8 +1,8 @@
 //! What every drill needs: clock, seed, folders, secrets, evidence, progress, the time limit. No step of any procedure.
 
-use crate::drills::stages::Stages;
 use crate::deployment::Service;
 use crate::deployment::environment::Environment;
+use crate::drills::stages::Stages;
 use crate::evidence::{
     CheckId, CheckRecord, Component, Detection, Evidence, Harness, Judgement, NotAsked, Objectives, Polarity, Run,
     Secrets, Step, StepOutcome, Verdict,
@@ -351,9 +351,12 @@ pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
 const OWNER: &str = "owner.lock";
 
 /// Locks the run's folder for as long as the harness lives, so that a later run can tell a broken run from a live one.
+/// The file gets its name only when it is locked: whoever sees it without a lock sees a broken run.
 fn own(run: &Path) -> Option<fs::File> {
-    let file = fs::File::create(run.join(OWNER)).ok()?;
+    let unnamed = run.join("owner.unnamed");
+    let file = fs::File::create(&unnamed).ok()?;
     file.try_lock().ok()?;
+    fs::rename(unnamed, run.join(OWNER)).ok()?;
     Some(file)
 }
 

@@ -25,7 +25,9 @@ pub async fn judge(
 ) -> Result<(), Stop> {
     let began = Instant::now();
     let digest_of = |folder: &std::path::Path, service: Service| {
-        summarise(&folder.join(service.database_file())).map(|summary| summary.digest).ok()
+        summarise(&folder.join(service.database_file()))
+            .map(|summary| summary.digest)
+            .ok()
     };
     let restored = restored.ok();
     let digests: Vec<Digests> = Service::ALL
@@ -49,15 +51,24 @@ pub async fn judge(
     let at_end = context
         .step("look at the source's files once more", async {
             let witnesses: Result<Vec<_>, CopyError> = taken.source_sets.iter().map(polarity::witness).collect();
-            let files: usize = witnesses.as_ref().map_or(0, |all| all.iter().map(|one| one.files.len()).sum());
+            let files: usize = witnesses
+                .as_ref()
+                .map_or(0, |all| all.iter().map(|one| one.files.len()).sum());
             Ok::<_, RestoringError>((witnesses, format!("{files} files, read as bytes")))
         })
         .await?;
     let judgement = match at_end {
-        Ok(at_end) => polarity::judge(&Facts { digests, at_stop: taken.witnesses.to_vec(), at_end }),
+        Ok(at_end) => polarity::judge(&Facts {
+            digests,
+            at_stop: taken.witnesses.to_vec(),
+            at_end,
+        }),
         Err(error) => at_rest::unreadable(&error, None),
     };
-    let clean = context.evidence.checks_of(CheckId::Clean).all(|check| check.verdict == Verdict::Pass);
+    let clean = context
+        .evidence
+        .checks_of(CheckId::Clean)
+        .all(|check| check.verdict == Verdict::Pass);
     context.evidence.polarity.proven = Some(judgement.verdict() == Verdict::Pass && clean);
     context.record(CheckId::Polarity, None, judgement, began.elapsed());
     Ok(())
@@ -65,7 +76,9 @@ pub async fn judge(
 
 /// One digest over both services, `None` unless both were measured.
 fn both(digests: &[Digests], one: impl Fn(&Digests) -> Option<String>) -> Option<String> {
-    let parts: Option<Vec<String>> =
-        digests.iter().map(|digest| one(digest).map(|text| format!("{}:{text}", digest.service))).collect();
+    let parts: Option<Vec<String>> = digests
+        .iter()
+        .map(|digest| one(digest).map(|text| format!("{}:{text}", digest.service)))
+        .collect();
     parts.map(|parts| hex(&parts.join("\n")))
 }

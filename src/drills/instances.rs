@@ -150,7 +150,11 @@ impl Pair {
         let began = Instant::now();
         // The bus first: it would still write down that the directory is gone.
         let (bus, directory) = tokio::join!(self.bus.process.kill(), self.directory.process.kill());
-        let stopped = |exit| Stopped { exit, gone_after: began.elapsed(), killed_after: Some(Duration::ZERO) };
+        let stopped = |exit| Stopped {
+            exit,
+            gone_after: began.elapsed(),
+            killed_after: Some(Duration::ZERO),
+        };
         Ok([stopped(directory?), stopped(bus?)])
     }
 }

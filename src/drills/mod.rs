@@ -2,10 +2,10 @@
 
 /// Checks that look at files only.
 pub mod at_rest;
-/// What a seeded source gets before it is the source: ballast, calls under way.
-pub mod base;
 /// Stop, snapshot, start clean, restore, prove.
 pub mod backup_restore;
+/// What a seeded source gets before it is the source: ballast, calls under way.
+pub mod base;
 /// Clock, seed, folders, secrets, evidence of one run.
 pub mod context;
 /// Backup polarity.
@@ -89,13 +89,21 @@ pub async fn perform(
     };
     context.finish(ended, interrupted);
     let path = context.folders.run.join("evidence.json");
-    context.evidence.write(&path).map_err(|error| UsageError(context::chain(&error)))?;
+    context
+        .evidence
+        .write(&path)
+        .map_err(|error| UsageError(context::chain(&error)))?;
     Ok(context.evidence)
 }
 
 /// A panic is a defect of the harness; the operator still gets a record of the run.
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Stop {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    Stop { step: "harness".to_owned(), cause: format!("a defect of the harness stopped the drill; please report it: {text}") }
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    Stop {
+        step: "harness".to_owned(),
+        cause: format!("a defect of the harness stopped the drill; please report it: {text}"),
+    }
 }

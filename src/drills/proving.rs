@@ -10,11 +10,11 @@ use crate::drills::context::{DrillContext, Stop, chain, milliseconds};
 use crate::drills::instances::{Deployment, Pair, Restored};
 use crate::drills::reads::{self, Look};
 use crate::drills::restoring::{self, Prepared};
+use crate::drills::source::Written;
 use crate::drills::stages::Reached;
 use crate::drills::taking::Taken;
 use crate::drills::{at_rest, replays, source};
 use crate::evidence::{CheckId, Component, Judgement};
-use crate::seed::Seeded;
 use crate::snapshot::database::{DatabaseError, Databases};
 use crate::snapshot::summary;
 use std::collections::BTreeMap;
@@ -22,16 +22,6 @@ use std::time::{Duration, Instant};
 
 /// Why a question does not arise under `--from`; the service still answered with an empty list.
 const NO_ROWS: &str = "no rows in this backup";
-
-/// What the harness wrote to the source, and what the source answered just before the outage.
-pub struct Written {
-    /// Ledger and credentials.
-    pub seeded: Seeded,
-    /// The source's own answers, by check.
-    pub baseline: BTreeMap<CheckId, Objects>,
-    /// The wall clock at the first stop request.
-    pub cut_at: jiff::Timestamp,
-}
 
 /// Why a step on the restored pair could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -65,11 +55,18 @@ pub fn name_components(context: &mut DrillContext, deployment: &Deployment) {
         context.component(Component {
             name: service.name().to_owned(),
             command: Some(deployment.shown_command(service)),
-            version: if service == Service::Directory { deployment.release.version.clone() } else { None },
+            version: if service == Service::Directory {
+                deployment.release.version.clone()
+            } else {
+                None
+            },
             sqlite_version: None,
         });
     }
-    context.evidence.environments_reset.push(format!("{} (clean and restored instances)", deployment.environment.name));
+    context.evidence.environments_reset.push(format!(
+        "{} (clean and restored instances)",
+        deployment.environment.name
+    ));
     let run = context.evidence.run.id.clone();
     let commands = [context.request.command.clone(), format!("cargo xtask report {run}")];
     context.evidence.commands.extend(commands);
@@ -107,7 +104,10 @@ pub async fn prove(
     let databases = open(context, taken).await?;
     match landmark(&databases, written) {
         Some(landmark) => restoring::measure_recovery(context, &access, &landmark).await?,
-        None => context.not_asked(CheckId::Rto.name(), "this backup has no access list entry or no message to ask for"),
+        None => context.not_asked(
+            CheckId::Rto.name(),
+            "this backup has no access list entry or no message to ask for",
+        ),
     }
     changed_files(context, &databases, prepared, &pair).await?;
     let read = Box::pin(read_back(context, deployment, &databases, written, &mut access, &pair)).await;
@@ -133,7 +133,10 @@ fn running(context: &DrillContext, pair: &Pair) -> Result<(), Stop> {
         pids: [pair.directory.process.pid(), pair.bus.process.pid()],
     };
     let told = context.request.stages.reached(&moment);
-    told.map_err(|error| Stop { step: "stage running".to_owned(), cause: error.to_string() })
+    told.map_err(|error| Stop {
+        step: "stage running".to_owned(),
+        cause: error.to_string(),
+    })
 }
 
 /// What the first start changed in the files, and how unfinished rows ended: read-only, while the services run.
@@ -152,7 +155,12 @@ async fn changed_files(
             };
             let running = at_rest::restored_databases(&prepared.places);
             let look = |id, look: &dyn Fn(&Databases) -> Result<Judgement, DatabaseError>| {
-                let seen = || running.as_ref().map_err(told).and_then(|running| look(running).map_err(|error| told(&error)));
+                let seen = || {
+                    running
+                        .as_ref()
+                        .map_err(told)
+                        .and_then(|running| look(running).map_err(|error| told(&error)))
+                };
                 at_rest::judged(id, None, seen, Judgement::clone)
             };
             let start = look(CheckId::StartupDiff, &|running| {
@@ -161,8 +169,8 @@ async fn changed_files(
             let unfinished = look(CheckId::InFlight, &|running| {
                 in_flight::observe(databases, running, &window).map(|facts| in_flight::judge(&facts))
             });
-            let questions = vec![start, unfinished];
-            Ok::<_, ProvingError>((questions, String::new()))
+            let detail = format!("{}; {}", start.observed(), unfinished.observed());
+            Ok::<_, ProvingError>((vec![start, unfinished], detail))
         })
         .await?;
     for one in looked {
@@ -185,7 +193,7 @@ async fn open(context: &mut DrillContext, taken: &Taken) -> Result<Databases, St
     context
         .step("open the snapshot's rows", async move {
             let databases = Databases::open(&folder)?;
-            Ok::<_, ProvingError>((databases, String::new()))
+            Ok::<_, ProvingError>((databases, "read-only, as untrusted input".to_owned()))
         })
         .await
 }
@@ -196,14 +204,31 @@ fn landmark(databases: &Databases, written: Option<&Written>) -> Option<rto::Lan
         rows.first().and_then(|row| row.text(column).map(str::to_owned))
     };
     if let Some(written) = written {
-        let acl = written.baseline.get(&CheckId::Acl)?.0.keys().next()?.split(' ').nth(1)?.to_owned();
+        let acl = written
+            .baseline
+            .get(&CheckId::Acl)?
+            .0
+            .keys()
+            .next()?
+            .split(' ')
+            .nth(1)?
+            .to_owned();
         let message = written.seeded.facts.messages.last()?;
         let nonce = message.body.get("nonce")?.as_str()?.to_owned();
         return Some(rto::Landmark { beam_id: acl, nonce });
     }
-    let acl = databases.directory.rows("SELECT target_beam_id FROM intent_acls ORDER BY id LIMIT 1", &[]).ok()?;
-    let bus = databases.bus.rows("SELECT nonce FROM beam_messages ORDER BY created_at DESC LIMIT 1", &[]).ok()?;
-    Some(rto::Landmark { beam_id: first(acl, "target_beam_id")?, nonce: first(bus, "nonce")? })
+    let acl = databases
+        .directory
+        .rows("SELECT target_beam_id FROM intent_acls ORDER BY id LIMIT 1", &[])
+        .ok()?;
+    let bus = databases
+        .bus
+        .rows("SELECT nonce FROM beam_messages ORDER BY created_at DESC LIMIT 1", &[])
+        .ok()?;
+    Some(rto::Landmark {
+        beam_id: first(acl, "target_beam_id")?,
+        nonce: first(bus, "nonce")?,
+    })
 }
 
 async fn read_back(
@@ -218,14 +243,19 @@ async fn read_back(
     let session = context
         .step("log in as the operator", async {
             let session = access.login(&email).await?;
-            Ok::<_, ProvingError>((session, String::new()))
+            let detail = format!("by magic link, as {}", session.role);
+            Ok::<_, ProvingError>((session, detail))
         })
         .await?;
     context.secrets.add(session.token.expose());
     let looks = context
         .step("read everything back", async {
             let looks = reads::look(access).await;
-            let seen: usize = looks.iter().filter_map(|look| look.seen.as_ref().ok()).map(Objects::len).sum();
+            let seen: usize = looks
+                .iter()
+                .filter_map(|look| look.seen.as_ref().ok())
+                .map(Objects::len)
+                .sum();
             Ok::<_, ProvingError>((looks, format!("{seen} subjects")))
         })
         .await?;
@@ -268,7 +298,11 @@ fn judged(
         Err(error) => return at_rest::unreadable(&error, None),
     };
     let ledger = written.and_then(|written| reads::promised(look.id, &written.seeded.ledger));
-    let expected = Expected { ledger: ledger.as_ref(), baseline, rows: rows.as_ref() };
+    let expected = Expected {
+        ledger: ledger.as_ref(),
+        baseline,
+        rows: rows.as_ref(),
+    };
     reads::judge(look.id, &expected, seen)
 }
 

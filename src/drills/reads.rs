@@ -39,7 +39,11 @@ pub const COMPARED: &[CheckId] = &[
 async fn timed(id: CheckId, look: impl Future<Output = Result<Objects, ObserveError>>) -> Look {
     let began = Instant::now();
     let seen = Box::pin(look).await;
-    Look { id, seen, took: began.elapsed() }
+    Look {
+        id,
+        seen,
+        took: began.elapsed(),
+    }
 }
 
 /// Looks at everything, side by side. `access` carries an admin session. Reads that make rows (critical alerts) come last.
@@ -58,7 +62,19 @@ pub async fn look(access: &Access) -> Vec<Look> {
         timed(CheckId::Bus, bus::observe(access)),
     );
     let notifications = timed(CheckId::Notifications, notifications::observe(access)).await;
-    vec![health, release, agents, acl, roles, requests, notifications, workspaces, traces, bus, audit]
+    vec![
+        health,
+        release,
+        agents,
+        acl,
+        roles,
+        requests,
+        notifications,
+        workspaces,
+        traces,
+        bus,
+        audit,
+    ]
 }
 
 /// What the snapshot's rows say for each check.
@@ -121,7 +137,10 @@ pub fn judge(id: CheckId, expected: &Expected<'_>, seen: &Objects) -> Judgement 
 /// # Errors
 /// The first look that failed.
 pub fn all_seen(looks: Vec<Look>) -> Result<BTreeMap<CheckId, Objects>, ObserveError> {
-    looks.into_iter().map(|look| look.seen.map(|seen| (look.id, seen))).collect()
+    looks
+        .into_iter()
+        .map(|look| look.seen.map(|seen| (look.id, seen)))
+        .collect()
 }
 
 /// Every subject that the ledger fixes, for the negative control on clean instances.

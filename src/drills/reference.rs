@@ -56,7 +56,10 @@ pub fn ensure_built() -> Result<PathBuf, ReferenceError> {
     let target = target_folder();
     let binary = target.join(profile).join("reference-services");
     let lock_path = target.join("reference-services.lock");
-    let lock_failed = |source| ReferenceError::Lock { path: lock_path.clone(), source };
+    let lock_failed = |source| ReferenceError::Lock {
+        path: lock_path.clone(),
+        source,
+    };
     fs::create_dir_all(&target).map_err(lock_failed)?;
     let lock = File::create(&lock_path).map_err(lock_failed)?;
     lock.lock().map_err(lock_failed)?;
@@ -64,21 +67,37 @@ pub fn ensure_built() -> Result<PathBuf, ReferenceError> {
         return Ok(binary);
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--package", "beam-reference-services", "--bin", "reference-services"]);
+    cargo.args([
+        "build",
+        "--package",
+        "beam-reference-services",
+        "--bin",
+        "reference-services",
+    ]);
     if profile == "release" {
         cargo.arg("--release");
     }
     // Variables that a surrounding `cargo run` or nextest set for its own package would make Cargo rebuild.
     for (key, _) in std::env::vars_os() {
-        if key.to_str().is_some_and(|key| key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_")) {
+        if key
+            .to_str()
+            .is_some_and(|key| key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_"))
+        {
             cargo.env_remove(key);
         }
     }
     cargo.current_dir(workspace_root()).env("CARGO_TARGET_DIR", &target);
-    cargo.stdin(Stdio::null()).stdout(std::io::stderr()).stderr(Stdio::inherit());
-    let status = cargo.status().map_err(|error| ReferenceError::Build { message: error.to_string() })?;
+    cargo
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .stderr(Stdio::inherit());
+    let status = cargo.status().map_err(|error| ReferenceError::Build {
+        message: error.to_string(),
+    })?;
     if !status.success() {
-        return Err(ReferenceError::Build { message: format!("cargo ended with {status}") });
+        return Err(ReferenceError::Build {
+            message: format!("cargo ended with {status}"),
+        });
     }
     // Cargo leaves an unchanged binary's time as it was; touch it, so that the next look sees it as fresh.
     if let Ok(file) = File::options().append(true).open(&binary) {
@@ -89,10 +108,19 @@ pub fn ensure_built() -> Result<PathBuf, ReferenceError> {
 
 /// Whether the binary is newer than everything it is made of.
 fn is_fresh(binary: &Path) -> bool {
-    let Ok(built) = fs::metadata(binary).and_then(|facts| facts.modified()) else { return false };
+    let Ok(built) = fs::metadata(binary).and_then(|facts| facts.modified()) else {
+        return false;
+    };
     let root = workspace_root();
-    let parts = ["Cargo.toml", "Cargo.lock", "fixtures/services/Cargo.toml", "fixtures/services/src"];
-    parts.iter().all(|part| newest(&root.join(part)).is_some_and(|changed| changed < built))
+    let parts = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "fixtures/services/Cargo.toml",
+        "fixtures/services/src",
+    ];
+    parts
+        .iter()
+        .all(|part| newest(&root.join(part)).is_some_and(|changed| changed < built))
 }
 
 fn newest(path: &Path) -> Option<SystemTime> {
@@ -101,5 +129,10 @@ fn newest(path: &Path) -> Option<SystemTime> {
     if !facts.is_dir() {
         return Some(own);
     }
-    fs::read_dir(path).ok()?.flatten().filter_map(|entry| newest(&entry.path())).chain([own]).max()
+    fs::read_dir(path)
+        .ok()?
+        .flatten()
+        .filter_map(|entry| newest(&entry.path()))
+        .chain([own])
+        .max()
 }

@@ -10,7 +10,7 @@ use crate::client::signing::KeyPair;
 use crate::drills::at_rest;
 use crate::drills::context::{DrillContext, Stop};
 use crate::drills::instances::Deployment;
-use crate::drills::proving::Written;
+use crate::drills::source::{self, Written};
 use crate::evidence::{CheckId, Judgement};
 use crate::snapshot::database::Databases;
 use serde_json::Value;
@@ -52,14 +52,20 @@ async fn ask_credentials(
     access: &Access,
 ) -> Result<(), Stop> {
     let bus_key = Some(Secret::new(deployment.bus_key.clone()));
+    let session = given_session(deployment);
     let held = match written {
         Some(written) => Held::of_seed(&written.seeded.credentials, bus_key),
-        None if given.is_empty() => {
-            let reason = "no credential issued before the backup is at hand; give --keys";
+        None if given.is_empty() && session.is_none() => {
+            let reason = "no credential issued before the backup is at hand; give --keys or [access] admin_session_env";
             context.not_asked(CheckId::Credentials.name(), reason);
             return Ok(());
         }
-        None => Held { signers: given.clone(), bus_key, ..Held::default() },
+        None => Held {
+            session,
+            signers: given.clone(),
+            bus_key,
+            ..Held::default()
+        },
     };
     let began = Instant::now();
     let judged = context
@@ -85,17 +91,36 @@ async fn write_anew(
 ) -> Result<(), Stop> {
     let run = context.evidence.run.id.clone();
     let known = bus_identities(deployment);
-    let agents = access.directory.directory_agents().await.map(|answer| answer.value).unwrap_or_default();
-    let is_there = |id: &&String| agents.iter().any(|agent| agent.get("beam_id").and_then(Value::as_str) == Some(id));
-    let sender = known.iter().filter(|id| signers.contains_key(*id)).find(is_there).cloned();
+    let agents = access
+        .directory
+        .directory_agents()
+        .await
+        .map(|answer| answer.value)
+        .unwrap_or_default();
+    let is_there = |id: &&String| {
+        agents
+            .iter()
+            .any(|agent| agent.get("beam_id").and_then(Value::as_str) == Some(id))
+    };
+    let sender = known
+        .iter()
+        .filter(|id| signers.contains_key(*id))
+        .find(is_there)
+        .cloned();
     let began = Instant::now();
     let judged = context
         .step("write new data", async {
-            let writer = write_path::Writer { run: &run, bus_sender: sender.as_deref(), now: jiff::Timestamp::now() };
+            let writer = write_path::Writer {
+                run: &run,
+                bus_sender: sender.as_deref(),
+                now: jiff::Timestamp::now(),
+            };
             let attempts = Box::pin(write_path::observe(access, &writer)).await;
             let mut judged = write_path::judge(&attempts);
             if sender.is_none() {
-                judged.notes.push("no message was sent over the bus: it signs for no agent of this backup; give --keys".to_owned());
+                judged.notes.push(
+                    "no message was sent over the bus: it signs for no agent of this backup; give --keys".to_owned(),
+                );
             }
             let detail = judged.observed.clone();
             Ok::<_, ReplayError>((judged, detail))
@@ -110,7 +135,10 @@ fn bus_identities(deployment: &Deployment) -> Vec<String> {
     let text = std::fs::read_to_string(&deployment.identity_file).unwrap_or_default();
     let parsed: Value = serde_json::from_str(&text).unwrap_or_default();
     let entries = parsed.as_object().cloned().unwrap_or_default();
-    entries.values().filter_map(|entry| entry.get("beamId")?.as_str().map(str::to_owned)).collect()
+    entries
+        .values()
+        .filter_map(|entry| entry.get("beamId")?.as_str().map(str::to_owned))
+        .collect()
 }
 
 async fn send_again(
@@ -176,9 +204,17 @@ async fn resent(
     judged
 }
 
-/// Keys from `--keys`.
+/// A session that was issued before the backup, from the variable that `[access]` names; that it is set was checked first.
+fn given_session(deployment: &Deployment) -> Option<Secret> {
+    let name = deployment.environment.access.admin_session_env.as_ref()?;
+    std::env::var(name).ok().map(Secret::new)
+}
+
+/// Keys from `--keys` or `[access]`.
 fn given_signers(context: &DrillContext) -> Signers {
-    let Some(path) = &context.request.keys else { return Signers::new() };
+    let Some(path) = source::given_keys(&context.request) else {
+        return Signers::new();
+    };
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let parsed: Value = serde_json::from_str(&text).unwrap_or_default();
     let entries = parsed.as_object().cloned().unwrap_or_default();

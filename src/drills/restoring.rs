@@ -95,7 +95,10 @@ pub async fn prove_clean(
     let began = Instant::now();
     let (prepared, observed) = context
         .step("prove the clean instances empty", async {
-            private_folder(&logs).map_err(|source| RestoringError::Folder { path: logs.clone(), source })?;
+            private_folder(&logs).map_err(|source| RestoringError::Folder {
+                path: logs.clone(),
+                source,
+            })?;
             let (Clean(mut pair), places) = start_clean(deployment, &work, &logs).await?;
             let detail = started(&pair);
             let access = access(&pair, deployment);
@@ -106,7 +109,8 @@ pub async fn prove_clean(
             let plain = work.join("clean-plain");
             let (places, plain, digests) = tokio::task::spawn_blocking(move || {
                 let digest = |service: Service| {
-                    crate::snapshot::independent_copy(&places.of(service).files(), &plain).map(|(_, summary)| summary.digest)
+                    crate::snapshot::independent_copy(&places.of(service).files(), &plain)
+                        .map(|(_, summary)| summary.digest)
                 };
                 let digests = [digest(Service::Directory)?, digest(Service::Bus)?];
                 Ok::<_, TakeError>((places, plain, digests))
@@ -128,7 +132,10 @@ async fn start_clean(
     loop {
         tries += 1;
         let parent = work.join(format!("clean-{tries}"));
-        private_folder(&parent).map_err(|source| RestoringError::Folder { path: parent.clone(), source })?;
+        private_folder(&parent).map_err(|source| RestoringError::Folder {
+            path: parent.clone(),
+            source,
+        })?;
         let places = Places::create(&parent)?;
         let databases = [places.directory.database(), places.bus.database()];
         match deployment.start(&databases, logs, "clean").await {
@@ -260,9 +267,15 @@ fn failed_start(error: &StartError, attempts: u32, secrets: &crate::evidence::Se
 ///
 /// # Errors
 /// [`Stop`] never: no answer is a finding.
-pub async fn measure_recovery(context: &mut DrillContext, access: &Access, landmark: &rto::Landmark) -> Result<(), Stop> {
+pub async fn measure_recovery(
+    context: &mut DrillContext,
+    access: &Access,
+    landmark: &rto::Landmark,
+) -> Result<(), Stop> {
     let limit_ms = context.request.environment.rto_limit_ms;
-    let limit = limit_ms.map_or(ANSWER_LIMIT, Duration::from_millis).max(WITHOUT_DATA_LIMIT);
+    let limit = limit_ms
+        .map_or(ANSWER_LIMIT, Duration::from_millis)
+        .max(WITHOUT_DATA_LIMIT);
     let zero = context.recovery_began.unwrap_or_else(Instant::now);
     let began = Instant::now();
     let first_without_data: Mutex<Option<Instant>> = Mutex::new(None);
@@ -270,10 +283,16 @@ pub async fn measure_recovery(context: &mut DrillContext, access: &Access, landm
         match rto::look(access, landmark).await {
             Ok(true) => Look::Holds,
             Ok(false) => {
-                let since = first_without_data.lock().map_or_else(|_| Instant::now(), |mut at| *at.get_or_insert_with(Instant::now));
+                let since = first_without_data
+                    .lock()
+                    .map_or_else(|_| Instant::now(), |mut at| *at.get_or_insert_with(Instant::now));
                 let waited = since.elapsed();
                 let what = "it answers, but without the data".to_owned();
-                if waited > WITHOUT_DATA_LIMIT { Look::Never(what) } else { Look::NotYet(what) }
+                if waited > WITHOUT_DATA_LIMIT {
+                    Look::Never(what)
+                } else {
+                    Look::NotYet(what)
+                }
             }
             Err(error) => Look::Never(crate::drills::context::chain(&error)),
         }
@@ -287,11 +306,25 @@ pub async fn measure_recovery(context: &mut DrillContext, access: &Access, landm
             let last_failed = ready.last_failed.map_or(offset, |at| offset + milliseconds(at));
             context.evidence.objectives.rto_ms = Some(first);
             context.evidence.objectives.rto_bracket_ms = Some([last_failed.min(first), first]);
-            (rto::Measured { last_failed_ms: Some(last_failed), first_true_ms: Some(first), limit_ms }, None)
+            (
+                rto::Measured {
+                    last_failed_ms: Some(last_failed),
+                    first_true_ms: Some(first),
+                    limit_ms,
+                },
+                None,
+            )
         }
         Err(error) => {
             let last_failed_ms = Some(milliseconds(zero.elapsed()));
-            (rto::Measured { last_failed_ms, first_true_ms: None, limit_ms }, Some(error.to_string()))
+            (
+                rto::Measured {
+                    last_failed_ms,
+                    first_true_ms: None,
+                    limit_ms,
+                },
+                Some(error.to_string()),
+            )
         }
     };
     let mut judged = rto::judge(&measured);

@@ -1,17 +1,20 @@
 //! The source of a drill: started on new files, seeded, looked at, stopped, and never touched again.
 
+use crate::checks::expectation::Objects;
 use crate::client::Access;
 use crate::deployment::Service;
 use crate::deployment::release::Release;
-use crate::drills::context::{DrillContext, Stop, UsageError, milliseconds, private_folder, timestamp};
+use crate::drills::context::{DrillContext, DrillRequest, Stop, UsageError, milliseconds, private_folder, timestamp};
 use crate::drills::instances::{Deployment, Pair, Source, StartError};
 use crate::drills::stages::Reached;
+use crate::evidence::CheckId;
 use crate::runtime::process::Stopped;
 use crate::seed::{self, SeedPlan, Seeded};
 use crate::snapshot::file_set::FileSet;
 use crate::snapshot::quiescent;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -79,26 +82,42 @@ pub fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> 
     let secret = |label: &str, variable: &Option<String>| match variable {
         None => Ok(hex(&format!("{label} {seed} {run}"))),
         Some(name) => std::env::var(name).map_err(|_| {
-            UsageError(format!("[access] names the variable {name}, which is not set; set it to the secret"))
+            UsageError(format!(
+                "[access] names the variable {name}, which is not set; set it to the secret"
+            ))
         }),
     };
+    if environment.access.admin_session_env.is_some() {
+        let session = secret("session", &environment.access.admin_session_env)?;
+        context.secrets.add(&session);
+    }
     let jwt_secret = secret("jwt", &environment.access.jwt_secret_env)?;
     let bus_key = secret("bus key", &environment.access.bus_key_env)?;
     context.secrets.add(&jwt_secret);
     context.secrets.add(&bus_key);
-    let identities = identities(context, request.keys.as_deref())?;
+    let identities = identities(context, given_keys(&request).as_deref())?;
     let identity_file = context.folders.work.join("identities.json");
     write_private(&identity_file, &identities.to_string())
         .map_err(|error| UsageError(format!("cannot write {}: {error}", identity_file.display())))?;
     let stated = environment.release.stated();
     let release = Release {
-        version: stated.version.or_else(|| Some(format!("drill-{}", env!("CARGO_PKG_VERSION")))),
-        git_sha: stated.git_sha.or_else(|| Some(hex(&format!("release {seed}"))[..40].to_owned())),
+        version: stated
+            .version
+            .or_else(|| Some(format!("drill-{}", env!("CARGO_PKG_VERSION")))),
+        git_sha: stated
+            .git_sha
+            .or_else(|| Some(hex(&format!("release {seed}"))[..40].to_owned())),
         // A time of its own, well before any start of a process: a service that states its start instead is noticed.
-        deployed_at: stated.deployed_at.or_else(|| Some(timestamp(jiff::Timestamp::now() - DEPLOYED_BEFORE))),
+        deployed_at: stated
+            .deployed_at
+            .or_else(|| Some(timestamp(jiff::Timestamp::now() - DEPLOYED_BEFORE))),
     };
     let deployment = Deployment {
-        admin_email: environment.access.admin_email.clone().unwrap_or_else(|| "ops@beam.local".to_owned()),
+        admin_email: environment
+            .access
+            .admin_email
+            .clone()
+            .unwrap_or_else(|| "ops@beam.local".to_owned()),
         identity: request.directory_identity.clone(),
         release,
         jwt_secret,
@@ -111,6 +130,16 @@ pub fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> 
     Ok(deployment)
 }
 
+/// Private keys of a given backup's agents: `--keys`, else the identity file of `[access]`. A seeded source has its own.
+#[must_use]
+pub fn given_keys(request: &DrillRequest) -> Option<PathBuf> {
+    request.from.as_ref()?;
+    request
+        .keys
+        .clone()
+        .or_else(|| request.environment.access.identity_file.clone())
+}
+
 /// Keys that the bus signs with: the seed's agents, the write path's sender, and those of `--keys`.
 fn identities(context: &mut DrillContext, keys: Option<&Path>) -> Result<Value, UsageError> {
     let seed = context.request.seed;
@@ -119,16 +148,26 @@ fn identities(context: &mut DrillContext, keys: Option<&Path>) -> Result<Value, 
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| UsageError(format!("cannot read {}: {error}", path.display())))?;
-            let parsed: Value = serde_json::from_str(&text)
-                .map_err(|error| UsageError(format!("{} is not JSON: {error}; give a bus identity file", path.display())))?;
+            let parsed: Value = serde_json::from_str(&text).map_err(|error| {
+                UsageError(format!(
+                    "{} is not JSON: {error}; give a bus identity file",
+                    path.display()
+                ))
+            })?;
             if !parsed.is_object() {
-                return Err(UsageError(format!("{} is not a bus identity file: no JSON object", path.display())));
+                return Err(UsageError(format!(
+                    "{} is not a bus identity file: no JSON object",
+                    path.display()
+                )));
             }
             parsed
         }
     };
     if let Value::Object(entries) = &all {
-        for private in entries.values().filter_map(|entry| entry.get("privateKeyBase64")?.as_str()) {
+        for private in entries
+            .values()
+            .filter_map(|entry| entry.get("privateKeyBase64")?.as_str())
+        {
             context.secrets.add(private);
         }
     }
@@ -147,7 +186,10 @@ pub async fn start(context: &mut DrillContext, deployment: &mut Deployment) -> R
             tries += 1;
             let folder = work.join(format!("source-{tries}"));
             for path in [&folder, &logs] {
-                private_folder(path).map_err(|source| SourceError::Prepare { path: path.clone(), source })?;
+                private_folder(path).map_err(|source| SourceError::Prepare {
+                    path: path.clone(),
+                    source,
+                })?;
             }
             let databases = Service::ALL.map(|service| folder.join(service.database_file()));
             match deployment.start(&databases, &logs, "source").await {
@@ -170,7 +212,12 @@ pub async fn start(context: &mut DrillContext, deployment: &mut Deployment) -> R
 #[must_use]
 pub fn started(pair: &Pair) -> String {
     let one = |instance: &crate::drills::instances::Instance| {
-        format!("{} on port {} ready after {} ms", instance.service, instance.port, milliseconds(instance.ready.after))
+        format!(
+            "{} on port {} ready after {} ms",
+            instance.service,
+            instance.port,
+            milliseconds(instance.ready.after)
+        )
     };
     format!("{}, {}", one(&pair.directory), one(&pair.bus))
 }
@@ -185,22 +232,28 @@ pub fn access(pair: &Pair, deployment: &Deployment) -> Access {
 ///
 /// # Errors
 /// [`Stop`].
-pub async fn seed(
-    context: &mut DrillContext,
-    deployment: &Deployment,
-    access: &mut Access,
-) -> Result<Seeded, Stop> {
-    let plan = SeedPlan { seed: context.request.seed, admin_email: deployment.admin_email.clone() };
+pub async fn seed(context: &mut DrillContext, deployment: &Deployment, access: &mut Access) -> Result<Seeded, Stop> {
+    let plan = SeedPlan {
+        seed: context.request.seed,
+        admin_email: deployment.admin_email.clone(),
+    };
     let seeded = context
         .step("seed the source", async {
             let seeded = Box::pin(seed::run(access, &plan, &jiff::Timestamp::now)).await?;
             let acknowledged = seeded.ledger.acknowledged_writes().count();
-            let detail = format!("{} writes attempted, {acknowledged} acknowledged", seeded.ledger.writes().len());
+            let detail = format!(
+                "{} writes attempted, {acknowledged} acknowledged",
+                seeded.ledger.writes().len()
+            );
             Ok::<_, SourceError>((seeded, detail))
         })
         .await?;
     let credentials = &seeded.credentials;
-    let issued = [&credentials.session, &credentials.revoked_session, &credentials.used_magic_link];
+    let issued = [
+        &credentials.session,
+        &credentials.revoked_session,
+        &credentials.used_magic_link,
+    ];
     for secret in issued.into_iter().chain(credentials.api_keys.values()) {
         context.secrets.add(secret.expose());
     }
@@ -214,9 +267,20 @@ pub async fn seed(
 pub fn reached(context: &DrillContext, source: &Source) -> Result<(), Stop> {
     let databases = [source.0.directory.database.clone(), source.0.bus.database.clone()];
     let stages = &context.request.stages;
-    stages
-        .reached(&Reached::Source { databases })
-        .map_err(|error| Stop { step: "stage source".to_owned(), cause: error.to_string() })
+    stages.reached(&Reached::Source { databases }).map_err(|error| Stop {
+        step: "stage source".to_owned(),
+        cause: error.to_string(),
+    })
+}
+
+/// What the harness wrote to the source, and what the source answered just before the outage.
+pub struct Written {
+    /// Ledger and credentials.
+    pub seeded: Seeded,
+    /// The source's own answers, by check.
+    pub baseline: BTreeMap<CheckId, Objects>,
+    /// The wall clock at the first stop request.
+    pub cut_at: jiff::Timestamp,
 }
 
 /// The stopped source.
@@ -270,8 +334,14 @@ pub async fn stop(
                 await_quiet(set).await?;
             }
             let one = |service: Service, stopped: &Stopped| {
-                let killed = stopped.killed_after.map_or(String::new(), |after| format!(", SIGKILL after {} ms", after.as_millis()));
-                format!("{service} gone after {} ms with {}{killed}", milliseconds(stopped.gone_after), stopped.exit)
+                let killed = stopped.killed_after.map_or(String::new(), |after| {
+                    format!(", SIGKILL after {} ms", after.as_millis())
+                });
+                format!(
+                    "{service} gone after {} ms with {}{killed}",
+                    milliseconds(stopped.gone_after),
+                    stopped.exit
+                )
             };
             let detail = format!(
                 "{}; {}; no lock, no open file",
@@ -291,9 +361,17 @@ async fn await_quiet(set: &FileSet) -> Result<(), SourceError> {
             return Ok(());
         }
         if began.elapsed() > QUIET_LIMIT {
-            let locks = seen.locks.iter().map(|lock| format!("{} lock of process {}", lock.kind, lock.pid));
-            let users: Vec<String> = locks.chain(seen.open_in.iter().map(|pid| format!("open in process {pid}"))).collect();
-            return Err(SourceError::InUse { path: set.main.clone(), users: users.join(", ") });
+            let locks = seen
+                .locks
+                .iter()
+                .map(|lock| format!("{} lock of process {}", lock.kind, lock.pid));
+            let users: Vec<String> = locks
+                .chain(seen.open_in.iter().map(|pid| format!("open in process {pid}")))
+                .collect();
+            return Err(SourceError::InUse {
+                path: set.main.clone(),
+                users: users.join(", "),
+            });
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -301,7 +379,9 @@ async fn await_quiet(set: &FileSet) -> Result<(), SourceError> {
 
 /// Copies a service log into the run's folder, with every known secret redacted.
 pub fn keep_logs(context: &DrillContext) {
-    let Ok(entries) = std::fs::read_dir(context.folders.work.join("logs")) else { return };
+    let Ok(entries) = std::fs::read_dir(context.folders.work.join("logs")) else {
+        return;
+    };
     for entry in entries.flatten() {
         if let Ok(bytes) = std::fs::read(entry.path()) {
             let text = context.secrets.redact(&String::from_utf8_lossy(&bytes));
@@ -313,12 +393,20 @@ pub fn keep_logs(context: &DrillContext) {
 
 /// A file that only its owner may read.
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(text.as_bytes())
 }
 
 /// SHA-256 of a text, lower-case hex.
 #[must_use]
 pub fn hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -44,7 +44,11 @@ pub struct Stages(Option<Arc<Act>>);
 
 impl fmt::Debug for Stages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Stages(acting)" } else { "Stages(nobody acts)" })
+        f.write_str(if self.0.is_some() {
+            "Stages(acting)"
+        } else {
+            "Stages(nobody acts)"
+        })
     }
 }
 

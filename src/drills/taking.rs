@@ -15,6 +15,7 @@ use crate::snapshot::database::Database;
 use crate::snapshot::file_set::{FileSet, RawSet, usual};
 use crate::snapshot::manifest::{FILE_NAME, Manifest, ManifestError};
 use crate::snapshot::{self, Request, Snapshot, TakeError};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,7 +63,10 @@ impl Taken {
     #[must_use]
     pub fn empty_tables(&self) -> Vec<String> {
         let tables = self.manifest.services.iter().flat_map(|part| &part.tables);
-        let mut empty: Vec<String> = tables.filter(|table| table.rows == 0).map(|table| table.name.clone()).collect();
+        let mut empty: Vec<String> = tables
+            .filter(|table| table.rows == 0)
+            .map(|table| table.name.clone())
+            .collect();
         empty.sort();
         empty
     }
@@ -82,7 +86,10 @@ pub async fn from_source(
         directory: source.sets[0].clone(),
         bus: source.sets[1].clone(),
         directory_identity: deployment.identity.clone(),
-        origin: format!("environment {}, drill {}", deployment.environment.name, context.request.drill),
+        origin: format!(
+            "environment {}, drill {}",
+            deployment.environment.name, context.request.drill
+        ),
         cut_at: Some(source.cut_at),
         taken_at: jiff::Timestamp::now(),
         raw_folder: context.folders.work.join("raw"),
@@ -110,12 +117,7 @@ pub async fn from_source(
     Ok(taken)
 }
 
-fn take(
-    request: Request,
-    sets: &[FileSet; 2],
-    independent: PathBuf,
-    stages: &Stages,
-) -> Result<Taken, TakingError> {
+fn take(request: Request, sets: &[FileSet; 2], independent: PathBuf, stages: &Stages) -> Result<Taken, TakingError> {
     let witnesses = [polarity::witness(&sets[0])?, polarity::witness(&sets[1])?];
     let raw_folder = request.raw_folder.clone();
     let plan = snapshot::plan(request)?;
@@ -134,11 +136,19 @@ fn take(
     stages.reached(&Reached::Snapshot { folder: folder.clone() })?;
     // Whoever acted may have resealed the manifest.
     let manifest = Manifest::read(&folder).unwrap_or(manifest);
-    Ok(Taken { snapshot: folder, manifest, independent, raw: Some(raw), source_sets: sets.to_vec(), witnesses })
+    Ok(Taken {
+        snapshot: folder,
+        manifest,
+        independent,
+        raw: Some(raw),
+        source_sets: sets.to_vec(),
+        witnesses,
+    })
 }
 
 fn independent_copies(sets: &[FileSet; 2], folder: &Path) -> Result<(), TakeError> {
-    sets.iter().try_for_each(|set| snapshot::independent_copy(set, folder).map(|_| ()))
+    sets.iter()
+        .try_for_each(|set| snapshot::independent_copy(set, folder).map(|_| ()))
 }
 
 /// Takes copies of a given snapshot or plain backup; the given folder is only read, as bytes.
@@ -162,7 +172,11 @@ pub async fn from_backup(
         .step("copy the given backup", async {
             let has_manifest = given.join(FILE_NAME).symlink_metadata().is_ok();
             let taken = tokio::task::spawn_blocking(move || {
-                if has_manifest { given_snapshot(&given, &work) } else { plain_backup(&given, &work, stored, id, identity) }
+                if has_manifest {
+                    given_snapshot(&given, &work)
+                } else {
+                    plain_backup(&given, &work, stored, id, identity)
+                }
             })
             .await?;
             if let Err(TakingError::Adopt(error)) = &taken
@@ -196,21 +210,35 @@ pub async fn from_backup(
 /// What the directory called itself when the backup was taken, and how that is known. Roles are bound to this exact text.
 fn identity_of(given: Option<String>, taken: &Taken) -> (Option<String>, String) {
     if let Some(identity) = given {
-        return (Some(identity.clone()), format!("directory identity {identity} as given"));
+        return (
+            Some(identity.clone()),
+            format!("directory identity {identity} as given"),
+        );
     }
     if let Some(identity) = &taken.manifest.directory_identity {
-        return (Some(identity.clone()), format!("directory identity {identity} from the manifest"));
+        return (
+            Some(identity.clone()),
+            format!("directory identity {identity} from the manifest"),
+        );
     }
     let path = taken.independent.join(Service::Directory.database_file());
     let sql = "SELECT DISTINCT directory_url FROM directory_roles";
-    let found = Database::open(&path).and_then(|database| database.rows(sql, &[])).unwrap_or_default();
+    let found = Database::open(&path)
+        .and_then(|database| database.rows(sql, &[]))
+        .unwrap_or_default();
     match found.as_slice() {
         [row] if row.text("directory_url").is_some() => {
             let identity = row.text("directory_url").unwrap_or_default().to_owned();
             let origin = format!("directory identity {identity} from the only value in directory_roles");
             (Some(identity), origin)
         }
-        rows => (None, format!("directory identity unknown ({} values in directory_roles): its address", rows.len())),
+        rows => (
+            None,
+            format!(
+                "directory identity unknown ({} values in directory_roles): its address",
+                rows.len()
+            ),
+        ),
     }
 }
 
@@ -284,7 +312,29 @@ fn shown(path: &Path) -> String {
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
 
+/// The SQLite that last wrote a database file: its version number stands in bytes 96 to 99 of the header.
+/// Source: SQLite file format, section 1.3.14.
+fn last_writer(path: &Path) -> Option<String> {
+    let mut header = [0_u8; 100];
+    std::fs::File::open(path)
+        .and_then(|mut file| file.read_exact(&mut header))
+        .ok()?;
+    let number = u32::from_be_bytes([header[96], header[97], header[98], header[99]]);
+    (number > 0).then(|| format!("{}.{}.{}", number / 1_000_000, number / 1_000 % 1_000, number % 1_000))
+}
+
 fn record(context: &mut DrillContext, taken: &Taken, location: &str) {
+    for service in Service::ALL {
+        let version = last_writer(&taken.independent.join(service.database_file()));
+        let mut components = context.evidence.components.iter_mut();
+        if let Some(component) = components.find(|component| component.name == service.name()) {
+            component.sqlite_version = version;
+        }
+    }
+    context
+        .evidence
+        .commands
+        .push(format!("cargo xtask snapshot verify {location}"));
     for part in &taken.manifest.services {
         context.evidence.snapshots.push(SnapshotRecord {
             service: part.service,
@@ -293,7 +343,11 @@ fn record(context: &mut DrillContext, taken: &Taken, location: &str) {
             files: part
                 .files
                 .iter()
-                .map(|file| StoredFile { path: file.path.clone(), bytes: file.bytes, sha256: file.sha256.clone() })
+                .map(|file| StoredFile {
+                    path: file.path.clone(),
+                    bytes: file.bytes,
+                    sha256: file.sha256.clone(),
+                })
                 .collect(),
             schema: SchemaPrints {
                 text: part.schema.text.clone(),
@@ -303,7 +357,11 @@ fn record(context: &mut DrillContext, taken: &Taken, location: &str) {
             tables: part
                 .tables
                 .iter()
-                .map(|table| TableRecord { name: table.name.clone(), rows: table.rows, digest: table.digest.clone() })
+                .map(|table| TableRecord {
+                    name: table.name.clone(),
+                    rows: table.rows,
+                    digest: table.digest.clone(),
+                })
                 .collect(),
         });
     }

@@ -81,7 +81,10 @@ impl Evidence {
     #[must_use]
     pub fn digest(&self) -> String {
         use sha2::Digest as _;
-        sha2::Sha256::digest(self.to_json()).iter().map(|byte| format!("{byte:02x}")).collect()
+        sha2::Sha256::digest(self.to_json())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// Stores the document.

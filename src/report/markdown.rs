@@ -166,20 +166,35 @@ fn not_proven(out: &mut String, evidence: &Evidence) {
             text(&check.observed)
         );
     }
-    let (tables, questions): (Vec<&NotAsked>, Vec<&NotAsked>) =
-        evidence.not_asked.iter().partition(|question| question.id.starts_with("content: "));
+    let (tables, questions): (Vec<&NotAsked>, Vec<&NotAsked>) = evidence
+        .not_asked
+        .iter()
+        .partition(|question| question.id.starts_with("content: "));
     if let Some(first) = tables.first() {
         any = true;
-        let names: Vec<&str> = tables.iter().filter_map(|table| table.id.strip_prefix("content: ")).collect();
+        let names: Vec<&str> = tables
+            .iter()
+            .filter_map(|table| table.id.strip_prefix("content: "))
+            .collect();
         let (count, reason) = (tables.len(), text(&first.reason));
-        let _ = writeln!(out, "- `content` of {count} tables: not asked: {reason}: {}", text(&names.join(", ")));
+        let _ = writeln!(
+            out,
+            "- `content` of {count} tables: not asked: {reason}: {}",
+            text(&names.join(", "))
+        );
     }
     for question in questions {
         any = true;
         let _ = writeln!(out, "- `{}`: not asked: {}", code(&question.id), text(&question.reason));
     }
-    let reached = |id: CheckId| evidence.checks_of(id).next().is_some() || evidence.not_asked.iter().any(|one| one.id == id.name());
-    let missed: Vec<String> = CheckId::ALL.iter().filter(|id| !reached(**id)).map(|id| format!("`{id}`")).collect();
+    let reached = |id: CheckId| {
+        evidence.checks_of(id).next().is_some() || evidence.not_asked.iter().any(|one| one.id == id.name())
+    };
+    let missed: Vec<String> = CheckId::ALL
+        .iter()
+        .filter(|id| !reached(**id))
+        .map(|id| format!("`{id}`"))
+        .collect();
     if !missed.is_empty() {
         any = true;
         let _ = writeln!(out, "- {}: not reached, the drill ended before", missed.join(", "));
@@ -206,11 +221,16 @@ fn next_steps(out: &mut String, evidence: &Evidence) {
         Verdict::Inconclusive => "Nothing is proven yet. Remove the obstacle named above and run the drill again.",
     };
     let _ = writeln!(out, "{advice}\n");
+    let given = evidence.run.command.contains("--seed");
+    let seed = if given {
+        String::new()
+    } else {
+        format!(" --seed {}", evidence.run.seed)
+    };
     let _ = writeln!(
         out,
-        "Again: `{}` with `--seed {}`.\n",
-        code(&evidence.run.command),
-        evidence.run.seed
+        "Again, with the same data: `{}{seed}`.\n",
+        code(&evidence.run.command)
     );
 }
 

@@ -67,12 +67,24 @@ pub enum BallastError {
 /// # Errors
 /// [`BallastError`].
 pub fn load(directory: &Path, seed: u64, now: Timestamp) -> Result<Loaded, BallastError> {
-    let failed = |action: &'static str| move |source| BallastError::Database { action, path: directory.to_owned(), source };
+    let failed = |action: &'static str| {
+        move |source| BallastError::Database {
+            action,
+            path: directory.to_owned(),
+            source,
+        }
+    };
     let mut connection =
         Connection::open_with_flags(directory, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed("open"))?;
     connection.busy_timeout(BUSY_LIMIT).map_err(failed("open"))?;
-    connection.pragma_update(None, "foreign_keys", true).map_err(failed("open"))?;
-    let values = Values { cast: Cast::new(seed), seed, now };
+    connection
+        .pragma_update(None, "foreign_keys", true)
+        .map_err(failed("open"))?;
+    let values = Values {
+        cast: Cast::new(seed),
+        seed,
+        now,
+    };
     let transaction = connection.transaction().map_err(failed("write to"))?;
     let mut loaded = Loaded::default();
     for statement in STATEMENTS.split_inclusive(";\n").filter(|text| !text.trim().is_empty()) {
@@ -100,7 +112,10 @@ fn add(transaction: &Transaction<'_>, sql: &str, values: &Values, loaded: &mut L
         let value = values.of(&name).ok_or(BallastError::Parameter { name })?;
         statement
             .raw_bind_parameter(index, value)
-            .map_err(|source| BallastError::Statement { table: table.clone(), source })?;
+            .map_err(|source| BallastError::Statement {
+                table: table.clone(),
+                source,
+            })?;
     }
     match statement.raw_execute() {
         Ok(rows) if inserts => {
@@ -128,13 +143,18 @@ fn target(sql: &str) -> (bool, String) {
 }
 
 fn empty_tables(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
-    let mut tables = transaction
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name")?;
-    let names: Vec<String> = tables.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let mut tables = transaction.prepare(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
+    )?;
+    let names: Vec<String> = tables
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
     let mut empty = Vec::new();
     for name in names {
         let quoted = name.replace('"', "\"\"");
-        if !transaction.query_row(&format!("SELECT EXISTS (SELECT 1 FROM \"{quoted}\")"), [], |row| row.get::<_, bool>(0))? {
+        if !transaction.query_row(&format!("SELECT EXISTS (SELECT 1 FROM \"{quoted}\")"), [], |row| {
+            row.get::<_, bool>(0)
+        })? {
             empty.push(name);
         }
     }
@@ -224,13 +244,20 @@ mod tests {
     use super::*;
 
     fn values(seed: u64) -> Values {
-        Values { cast: Cast::new(seed), seed, now: Timestamp::UNIX_EPOCH }
+        Values {
+            cast: Cast::new(seed),
+            seed,
+            now: Timestamp::UNIX_EPOCH,
+        }
     }
 
     #[test]
     fn times_stand_relative_to_the_clock_in_the_services_own_form() {
         let values = values(1);
-        assert_eq!(values.of(":iso_now"), Some(Value::Text("1970-01-01T00:00:00.000Z".to_owned())));
+        assert_eq!(
+            values.of(":iso_now"),
+            Some(Value::Text("1970-01-01T00:00:00.000Z".to_owned()))
+        );
         assert_eq!(values.of(":ms_2h_ago"), Some(Value::Integer(-7_200_000)));
         assert_eq!(values.of(":num_1s_ahead"), Some(Value::Real(1_000.0)));
         assert_eq!(values.of(":iso_soon"), None);
@@ -248,11 +275,21 @@ mod tests {
         let path = folder.path().join("directory.db");
         let connection = Connection::open(&path).expect("a new file");
         connection
-            .execute_batch("CREATE TABLE nonces (nonce TEXT PRIMARY KEY, expires_at INTEGER NOT NULL); CREATE TABLE other (id)")
+            .execute_batch(
+                "CREATE TABLE nonces (nonce TEXT PRIMARY KEY, expires_at INTEGER NOT NULL); CREATE TABLE other (id)",
+            )
             .expect("tables");
         drop(connection);
         let loaded = load(&path, 1, Timestamp::UNIX_EPOCH).expect("loaded");
-        assert_eq!((loaded.rows, loaded.tables, loaded.empty.as_slice()), (2, 1, &["other".to_owned()][..]));
-        assert!(loaded.left_out.iter().any(|(table, why)| table == "billing" && why.contains("billing")));
+        assert_eq!(
+            (loaded.rows, loaded.tables, loaded.empty.as_slice()),
+            (2, 1, &["other".to_owned()][..])
+        );
+        assert!(
+            loaded
+                .left_out
+                .iter()
+                .any(|(table, why)| table == "billing" && why.contains("billing"))
+        );
     }
 }

@@ -37,7 +37,11 @@ pub struct UnderWay {
 /// `Recipient`: it was not connected.
 pub async fn begin(access: &Access, seed: u64, ledger: &mut Ledger, clock: Clock<'_>) -> Result<UnderWay, SeedError> {
     let cast = Cast::new(seed);
-    let (recipient, sender, relayed) = (cast.member(Part::Finance), cast.member(Part::Buyer), cast.member(Part::Procurement));
+    let (recipient, sender, relayed) = (
+        cast.member(Part::Finance),
+        cast.member(Part::Buyer),
+        cast.member(Part::Procurement),
+    );
     let connected = Recipient::connect(access.directory.base_url(), &recipient.beam_id, |_| Reaction::Silent)
         .await
         .map_err(SeedError::Recipient)?;
@@ -55,14 +59,27 @@ pub async fn begin(access: &Access, seed: u64, ledger: &mut Ledger, clock: Clock
     let body = json!({
         "from": relayed.beam_id, "to": recipient.beam_id, "intent": KIND, "payload": payload, "nonce": message, "priority": 1,
     });
-    let to_directory = Attempt::new("intent", &intent).row(Row::new(Directory, "intent_log", [("nonce", intent.as_str())]));
-    let to_bus = Attempt::new("bus-message", &message).row(Row::new(Bus, "beam_messages", [("nonce", message.as_str())]));
+    let to_directory =
+        Attempt::new("intent", &intent).row(Row::new(Directory, "intent_log", [("nonce", intent.as_str())]));
+    let to_bus =
+        Attempt::new("bus-message", &message).row(Row::new(Bus, "beam_messages", [("nonce", message.as_str())]));
     let (directory, bus) = (access.directory.clone(), access.bus.clone());
     let calls = [
-        (ledger.sent(to_directory, clock()), tokio::spawn(async move { directory.send_intent(&frame).await })),
-        (ledger.sent(to_bus, clock()), tokio::spawn(async move { bus.try_send(&body).await })),
+        (
+            ledger.sent(to_directory, clock()),
+            tokio::spawn(async move { directory.send_intent(&frame).await }),
+        ),
+        (
+            ledger.sent(to_bus, clock()),
+            tokio::spawn(async move { bus.try_send(&body).await }),
+        ),
     ];
-    Ok(UnderWay { intent, message, recipient: connected, calls })
+    Ok(UnderWay {
+        intent,
+        message,
+        recipient: connected,
+        calls,
+    })
 }
 
 impl UnderWay {
@@ -72,9 +89,15 @@ impl UnderWay {
     /// A look that was not answered.
     pub async fn missing(&self, access: &Access) -> Result<Option<String>, ClientError> {
         for nonce in [&self.intent, &self.message] {
-            let reply = access.directory.get(&format!("/observability/intents?q={nonce}")).await?;
+            let reply = access
+                .directory
+                .get(&format!("/observability/intents?q={nonce}"))
+                .await?;
             let intents = reply.body["intents"].as_array().cloned().unwrap_or_default();
-            let status = intents.iter().find(|one| one["nonce"] == nonce.as_str()).map(|one| one["status"].clone());
+            let status = intents
+                .iter()
+                .find(|one| one["nonce"] == nonce.as_str())
+                .map(|one| one["status"].clone());
             if status != Some(json!("delivered")) {
                 return Ok(Some(format!("intent {nonce} is {}", status.unwrap_or_default())));
             }

@@ -14,8 +14,15 @@ async fn a_whole_drill_passes_with_every_check_on_something() {
     let evidence = evidence(request).await;
     assert_verdict(&evidence, Verdict::Pass);
     for id in CheckId::ALL {
-        assert!(evidence.checks_of(*id).all(|check| check.items > 0), "{id} looked at nothing");
-        assert!(evidence.checks_of(*id).next().is_some(), "{id} was not asked\n{}", summary::render(&evidence));
+        assert!(
+            evidence.checks_of(*id).all(|check| check.items > 0),
+            "{id} looked at nothing"
+        );
+        assert!(
+            evidence.checks_of(*id).next().is_some(),
+            "{id} was not asked\n{}",
+            summary::render(&evidence)
+        );
     }
     assert_eq!(evidence.not_asked, []);
     assert_eq!(evidence.polarity.proven, Some(true));
@@ -48,7 +55,8 @@ async fn the_same_seed_makes_the_same_data() {
     let (first, second) = (evidence(first).await, evidence(second).await);
     let rows = |evidence: &recovery_drills::evidence::Evidence| -> Vec<(String, u64)> {
         let sets = evidence.snapshots.iter();
-        sets.flat_map(|set| set.tables.iter().map(|table| (table.name.clone(), table.rows))).collect()
+        sets.flat_map(|set| set.tables.iter().map(|table| (table.name.clone(), table.rows)))
+            .collect()
     };
     assert_eq!(rows(&first), rows(&second));
 }
@@ -72,7 +80,10 @@ async fn no_secret_reaches_evidence_report_or_logs() {
     }
     // Tokens and API keys have recognisable beginnings.
     for secret in ["eyJhbGciOi", "bk_", "beam_org_"] {
-        assert!(!public.contains(secret), "something that begins like a secret is shown: {secret}…");
+        assert!(
+            !public.contains(secret),
+            "something that begins like a secret is shown: {secret}…"
+        );
     }
 }
 
@@ -92,10 +103,18 @@ async fn the_seed_leaves_every_property_that_checks_need() {
         reference_services: request.reference_services.clone(),
     };
     let databases = [folder.path().join("directory.db"), folder.path().join("bus.sqlite")];
-    let mut pair = deployment.start(&databases, folder.path(), "seeded").await.expect("a pair");
+    let mut pair = deployment
+        .start(&databases, folder.path(), "seeded")
+        .await
+        .expect("a pair");
     let mut access = Access::new(&pair.directory.url(), &pair.bus.url(), Some("a key of this test"));
-    let plan = seed::SeedPlan { seed: 15, admin_email: deployment.admin_email.clone() };
-    let seeded = seed::run(&mut access, &plan, &jiff::Timestamp::now).await.expect("seeded");
+    let plan = seed::SeedPlan {
+        seed: 15,
+        admin_email: deployment.admin_email.clone(),
+    };
+    let seeded = seed::run(&mut access, &plan, &jiff::Timestamp::now)
+        .await
+        .expect("seeded");
     access.close();
     pair.stop(&request.environment).await.expect("stopped");
     assert_every_property(&seeded);

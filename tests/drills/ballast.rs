@@ -40,22 +40,35 @@ async fn seeded(request: &DrillRequest, folder: &Path) -> (Deployment, [PathBuf;
     let databases = Service::ALL.map(|service| folder.join(service.database_file()));
     let mut pair = deployment.start(&databases, folder, "seeded").await.expect("a pair");
     let mut access = Access::new(&pair.directory.url(), &pair.bus.url(), Some(BUS_KEY));
-    let plan = SeedPlan { seed: request.seed, admin_email: deployment.admin_email.clone() };
-    Box::pin(seed::run(&mut access, &plan, &jiff::Timestamp::now)).await.expect("seeded");
+    let plan = SeedPlan {
+        seed: request.seed,
+        admin_email: deployment.admin_email.clone(),
+    };
+    Box::pin(seed::run(&mut access, &plan, &jiff::Timestamp::now))
+        .await
+        .expect("seeded");
     access.close();
     pair.stop(&request.environment).await.expect("stopped");
     (deployment, databases)
 }
 
 /// Starts the pair on its files once more: what `startup-diff` says of it.
-async fn restarted(request: &DrillRequest, deployment: &mut Deployment, databases: &[PathBuf; 2], copy: &Path) -> Judgement {
+async fn restarted(
+    request: &DrillRequest,
+    deployment: &mut Deployment,
+    databases: &[PathBuf; 2],
+    copy: &Path,
+) -> Judgement {
     for (service, database) in Service::ALL.into_iter().zip(databases) {
         snapshot::independent_copy(&FileSet::new(service, database.clone()), copy).expect("copied");
     }
     let start_requested_ms = jiff::Timestamp::now().as_millisecond();
     let logs = databases[0].parent().expect("a folder");
     let mut pair = deployment.start(databases, logs, "again").await.expect("a pair");
-    let window = Window { start_requested_ms, looked_at_ms: jiff::Timestamp::now().as_millisecond() };
+    let window = Window {
+        start_requested_ms,
+        looked_at_ms: jiff::Timestamp::now().as_millisecond(),
+    };
     let before = Databases::open(copy).expect("the copy");
     let running = Databases::open_live(&databases[0], &databases[1]).expect("the running files");
     let judged = startup_diff::judge(&startup_diff::observe(&before, &running, window).expect("read"));
@@ -72,7 +85,11 @@ async fn a_start_changes_only_what_is_predicted_and_no_table_is_empty() {
     assert_eq!((loaded.left_out, loaded.empty), (Vec::new(), Vec::new()));
     for copy in ["first", "second"] {
         let judged = restarted(&request, &mut deployment, &databases, &folder.path().join(copy)).await;
-        assert_eq!((judged.verdict(), judged.findings), (Verdict::Pass, Vec::new()), "{copy} start");
+        assert_eq!(
+            (judged.verdict(), judged.findings),
+            (Verdict::Pass, Vec::new()),
+            "{copy} start"
+        );
         assert_eq!(judged.notes.len(), 1, "{copy} start: {:?}", judged.notes);
     }
 }
@@ -84,7 +101,11 @@ async fn every_table_of_a_drilled_source_has_rows() {
     assert_verdict(&evidence, Verdict::Pass);
     let tables: Vec<_> = evidence.snapshots.iter().flat_map(|set| &set.tables).collect();
     assert_eq!(tables.len(), 52);
-    let empty: Vec<&str> = tables.iter().filter(|table| table.rows == 0).map(|table| table.name.as_str()).collect();
+    let empty: Vec<&str> = tables
+        .iter()
+        .filter(|table| table.rows == 0)
+        .map(|table| table.name.as_str())
+        .collect();
     assert_eq!(empty, Vec::<&str>::new());
 }
 
@@ -94,8 +115,18 @@ async fn a_given_backup_gets_no_ballast() {
     let given = recorded("at-rest");
     request.from = Some(given.path().to_owned());
     let evidence = evidence(request).await;
-    assert!(evidence.steps.iter().all(|step| !step.name.contains("ballast")), "{:?}", evidence.steps);
-    assert!(evidence.snapshots.iter().flat_map(|set| &set.tables).any(|table| table.rows == 0));
+    assert!(
+        evidence.steps.iter().all(|step| !step.name.contains("ballast")),
+        "{:?}",
+        evidence.steps
+    );
+    assert!(
+        evidence
+            .snapshots
+            .iter()
+            .flat_map(|set| &set.tables)
+            .any(|table| table.rows == 0)
+    );
 }
 
 /// A drill on the in-flight base, and the files that the set was made of.
@@ -122,14 +153,31 @@ async fn a_drill_of_a_killed_source_passes_and_its_open_calls_end_as_predicted()
     let (evidence, files) = crashed(74).await;
     assert_verdict(&evidence, Verdict::Pass);
     assert!(evidence.steps.iter().all(|step| step.outcome == StepOutcome::Done));
-    let detail = |name: &str| evidence.steps.iter().find(|step| step.name == name).map(|step| step.detail.clone());
-    assert_eq!(detail("see how the calls under way ended").as_deref(), Some("2 of 2 with an unknown outcome"));
-    assert!(detail("kill the source").is_some_and(|text| text.contains("signal 9")), "{:?}", detail("kill the source"));
+    let detail = |name: &str| {
+        evidence
+            .steps
+            .iter()
+            .find(|step| step.name == name)
+            .map(|step| step.detail.clone())
+    };
+    assert_eq!(
+        detail("see how the calls under way ended").as_deref(),
+        Some("2 of 2 with an unknown outcome")
+    );
+    assert!(
+        detail("kill the source").is_some_and(|text| text.contains("signal 9")),
+        "{:?}",
+        detail("kill the source")
+    );
     assert!(files.iter().any(|name| name == "beam-directory.db-wal"), "{files:?}");
     let ends = evidence.checks_of(CheckId::InFlight).next().expect("asked");
     // Two queued messages of the seed and the dispatched one; the intents are younger than their timeout.
     assert_eq!((ends.items, ends.observed.as_str()), (5, "2 delivered, 3 queued"));
     let start = evidence.checks_of(CheckId::StartupDiff).next().expect("asked");
-    assert!(start.notes.iter().any(|note| note.contains("requeued")), "{:?}", start.notes);
+    assert!(
+        start.notes.iter().any(|note| note.contains("requeued")),
+        "{:?}",
+        start.notes
+    );
     assert_eq!(evidence.objectives.lost_writes, Some(0));
 }

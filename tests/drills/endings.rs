@@ -32,7 +32,10 @@ async fn a_service_that_ends_at_its_start_is_inconclusive_and_shows_its_log() {
     let evidence = evidence(request).await;
     assert_verdict(&evidence, Verdict::Inconclusive);
     let reasons = evidence.reasons.join("\n");
-    assert!(reasons.contains("exit code 7") && reasons.contains("the reason"), "{reasons}");
+    assert!(
+        reasons.contains("exit code 7") && reasons.contains("the reason"),
+        "{reasons}"
+    );
     assert_eq!(processes_in(folder.path()), Vec::<String>::new());
 }
 
@@ -48,7 +51,11 @@ async fn a_drill_that_overruns_its_time_limit_after_the_stop_fails() {
     });
     let evidence = evidence(request).await;
     assert_verdict(&evidence, Verdict::Fail);
-    assert!(evidence.reasons.iter().any(|reason| reason.contains("time limit")), "{:?}", evidence.reasons);
+    assert!(
+        evidence.reasons.iter().any(|reason| reason.contains("time limit")),
+        "{:?}",
+        evidence.reasons
+    );
     assert_eq!(processes_in(folder.path()), Vec::<String>::new());
 }
 

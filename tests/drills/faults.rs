@@ -69,7 +69,9 @@ async fn a_dropped_nonce_index_is_named_by_schema() {
 async fn a_bus_log_dropped_from_the_raw_set_fails() {
     let (mut request, _folder) = request(27);
     request.stages = Stages::acting(|reached| match reached {
-        Reached::Set { folder } => std::fs::remove_file(folder.join("beam-bus.sqlite-wal")).map_err(|error| error.to_string()),
+        Reached::Set { folder } => {
+            std::fs::remove_file(folder.join("beam-bus.sqlite-wal")).map_err(|error| error.to_string())
+        }
         _ => Ok(()),
     });
     let evidence = evidence(request).await;
@@ -146,7 +148,9 @@ async fn a_directory_killed_before_the_looks_fails_in_bounded_time() {
     let (mut request, _folder) = request(32);
     request.stages = Stages::acting(|reached| match reached {
         Reached::Running { pids, .. } => {
-            let killed = std::process::Command::new("kill").args(["-KILL", &pids[0].to_string()]).status();
+            let killed = std::process::Command::new("kill")
+                .args(["-KILL", &pids[0].to_string()])
+                .status();
             killed.map(|_| ()).map_err(|error| error.to_string())
         }
         _ => Ok(()),

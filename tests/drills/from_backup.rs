@@ -14,7 +14,10 @@ async fn the_recorded_set_at_rest_restores_and_stays_untouched() {
     assert_verdict(&evidence, Verdict::Pass);
     assert_eq!(contents(given.path()), before);
     let not_asked: Vec<&str> = evidence.not_asked.iter().map(|one| one.id.as_str()).collect();
-    assert!(not_asked.contains(&"rpo") && not_asked.contains(&"credentials"), "{not_asked:?}");
+    assert!(
+        not_asked.contains(&"rpo") && not_asked.contains(&"credentials"),
+        "{not_asked:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,10 +45,22 @@ async fn a_set_of_a_crash_under_load_passes_and_its_unfinished_rows_end_as_predi
     assert_verdict(&evidence, Verdict::Pass);
     assert_eq!(contents(given.path()), before);
     let ends = evidence.checks_of(CheckId::InFlight).next().expect("asked");
-    assert_eq!((ends.items, ends.observed.as_str()), (172, "2 failed TIMEOUT, 170 queued"));
+    assert_eq!(
+        (ends.items, ends.observed.as_str()),
+        (172, "2 failed TIMEOUT, 170 queued")
+    );
     let start = evidence.checks_of(CheckId::StartupDiff).next().expect("asked");
-    for rule in ["requeued at start", "fail as TIMEOUT", "sequences of traces and trust", "sqlite_sequence of agent_keys"] {
-        assert!(start.notes.iter().any(|note| note.contains(rule)), "{rule}: {:?}", start.notes);
+    for rule in [
+        "requeued at start",
+        "fail as TIMEOUT",
+        "sequences of traces and trust",
+        "sqlite_sequence of agent_keys",
+    ] {
+        assert!(
+            start.notes.iter().any(|note| note.contains(rule)),
+            "{rule}: {:?}",
+            start.notes
+        );
     }
 }
 
@@ -69,7 +84,11 @@ async fn a_bus_without_its_log_is_no_backup() {
     let ended = perform(request).await;
     let evidence = ended.expect("a set that is there is judged, not refused");
     assert_verdict(&evidence, Verdict::Fail);
-    assert!(evidence.reasons.iter().any(|reason| reason.contains("beam-bus.sqlite")), "{:?}", evidence.reasons);
+    assert!(
+        evidence.reasons.iter().any(|reason| reason.contains("beam-bus.sqlite")),
+        "{:?}",
+        evidence.reasons
+    );
     drop(folder);
 }
 
@@ -81,7 +100,14 @@ async fn an_unreadable_database_fails() {
     request.from = Some(given.path().to_owned());
     let evidence = evidence(request).await;
     assert_verdict(&evidence, Verdict::Fail);
-    assert!(evidence.reasons.iter().any(|reason| reason.contains("beam-directory.db")), "{:?}", evidence.reasons);
+    assert!(
+        evidence
+            .reasons
+            .iter()
+            .any(|reason| reason.contains("beam-directory.db")),
+        "{:?}",
+        evidence.reasons
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,7 +142,11 @@ async fn a_snapshot_of_a_drill_can_be_drilled_again_and_its_alteration_is_notice
     resealed.from = Some(set);
     // Without a source nobody can know that the access lists are gone: the question does not arise.
     let resealed = evidence(resealed).await;
-    assert!(resealed.not_asked.iter().any(|one| one.id == "acl"), "{:?}", resealed.not_asked);
+    assert!(
+        resealed.not_asked.iter().any(|one| one.id == "acl"),
+        "{:?}",
+        resealed.not_asked
+    );
     drop(folder);
 }
 
@@ -128,5 +158,9 @@ async fn a_garbage_manifest_fails() {
     request.from = Some(given.path().to_owned());
     let evidence = evidence(request).await;
     assert_verdict(&evidence, Verdict::Fail);
-    assert!(evidence.reasons.iter().any(|reason| reason.contains("manifest")), "{:?}", evidence.reasons);
+    assert!(
+        evidence.reasons.iter().any(|reason| reason.contains("manifest")),
+        "{:?}",
+        evidence.reasons
+    );
 }

@@ -8,5 +8,6 @@ mod ballast;
 mod endings;
 mod faults;
 mod from_backup;
+mod records;
 mod running;
 mod seed;

@@ -56,7 +56,11 @@ pub(crate) fn assert_finding(evidence: &Evidence, id: CheckId, subject: &str) {
         .checks_of(id)
         .flat_map(|check| &check.findings)
         .any(|finding| finding.subject.contains(subject));
-    assert!(found, "no finding of {id} names {subject:?}\n{}", summary::render(evidence));
+    assert!(
+        found,
+        "no finding of {id} names {subject:?}\n{}",
+        summary::render(evidence)
+    );
 }
 
 /// Acts on the snapshot's database with SQL, and reseals the manifest as a faulty backup tool would.
@@ -80,13 +84,17 @@ pub(crate) fn change(path: &Path, sql: &str) -> Result<(), String> {
         return Err(format!("{sql} changed nothing in {}", path.display()));
     }
     // Back to one plain file: the log of this connection must not stay beside it.
-    connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(told)?;
+    connection
+        .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+        .map_err(told)?;
     connection.close().map_err(|(_, error)| told(error))
 }
 
 /// A recorded set of the real services, copied so that nothing touches the fixture.
 pub(crate) fn recorded(name: &str) -> TempDir {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshots").join(name);
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/snapshots")
+        .join(name);
     let folder = tempfile::tempdir().expect("a temporary folder");
     for entry in std::fs::read_dir(&from).expect("the recorded set").flatten() {
         std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copied");
@@ -97,8 +105,9 @@ pub(crate) fn recorded(name: &str) -> TempDir {
 /// Names and bytes of a folder's files.
 pub(crate) fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = std::fs::read_dir(folder).expect("the folder").flatten();
-    let mut files: Vec<(PathBuf, Vec<u8>)> =
-        entries.map(|entry| (entry.path(), std::fs::read(entry.path()).expect("readable"))).collect();
+    let mut files: Vec<(PathBuf, Vec<u8>)> = entries
+        .map(|entry| (entry.path(), std::fs::read(entry.path()).expect("readable")))
+        .collect();
     files.sort();
     files
 }

@@ -22,19 +22,39 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     let mut troubles = 0;
     let mut say = |fine: bool, what: &str, advice: &str| {
         troubles += u32::from(!fine);
-        println!("{} {what}{}", if fine { "ok  " } else { "FAIL" }, if fine { String::new() } else { format!(": {advice}") });
+        println!(
+            "{} {what}{}",
+            if fine { "ok  " } else { "FAIL" },
+            if fine { String::new() } else { format!(": {advice}") }
+        );
     };
     say(answers("cargo"), "cargo answers", "install Rust with rustup");
-    say(answers("cc"), "a C compiler answers (for the bundled SQLite)", "install gcc or clang");
+    say(
+        answers("cc"),
+        "a C compiler answers (for the bundled SQLite)",
+        "install gcc or clang",
+    );
     match free_bytes() {
         Some(free) => say(
             free >= ENOUGH_DISK_BYTES,
-            &format!("{} MiB free below {}", free / 1_048_576, reference::target_folder().display()),
+            &format!(
+                "{} MiB free below {}",
+                free / 1_048_576,
+                reference::target_folder().display()
+            ),
             "free at least 512 MiB or set CARGO_TARGET_DIR elsewhere",
         ),
-        None => say(false, "free disk space", "cannot be asked; check the target folder's permissions"),
+        None => say(
+            false,
+            "free disk space",
+            "cannot be asked; check the target folder's permissions",
+        ),
     }
-    say(ports::propose().is_ok(), "free loopback ports", "end what holds the ports from 10100 to 32700");
+    say(
+        ports::propose().is_ok(),
+        "free loopback ports",
+        "end what holds the ports from 10100 to 32700",
+    );
     let built = reference::ensure_built();
     let reason = built.as_ref().err().map(ToString::to_string).unwrap_or_default();
     say(built.is_ok(), "the reference services are built", &reason);
@@ -50,18 +70,28 @@ pub(crate) fn run(options: &Options) -> ExitCode {
                 Err(error) => say(false, &format!("the broken run {}", run.display()), &error.to_string()),
             }
         } else {
-            say(false, &format!("a broken run left files in {}", run.display()), "remove them with `cargo xtask doctor --clean`");
+            say(
+                false,
+                &format!("a broken run left files in {}", run.display()),
+                "remove them with `cargo xtask doctor --clean`",
+            );
         }
     }
     if troubles == 0 { ExitCode::Pass } else { ExitCode::Fail }
 }
 
 fn answers(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+    Command::new(program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 fn nextest() -> bool {
-    Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success())
+    Command::new("cargo")
+        .args(["nextest", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 fn free_bytes() -> Option<u64> {

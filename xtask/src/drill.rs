@@ -17,8 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Flags of `drill`.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  cargo xtask drill\n  cargo xtask drill --from backups/2026-11-22\n  \
-                        cargo xtask drill --environment staging --seed 7")]
+#[command(
+    after_help = "Examples:\n  cargo xtask drill\n  cargo xtask drill --from backups/2026-11-22\n  \
+                        cargo xtask drill --environment staging --seed 7"
+)]
 pub(crate) struct Options {
     /// Which drill
     #[arg(default_value = "backup-restore", value_parser = ["backup-restore"])]
@@ -61,14 +63,30 @@ pub(crate) fn run(options: Options) -> ExitCode {
         Ok(request) => request,
         Err(message) => return refuse(ExitCode::Usage, &message),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
-        Err(error) => return refuse(ExitCode::Inconclusive, &format!("cannot start the async runtime: {error}")),
+        Err(error) => {
+            return refuse(
+                ExitCode::Inconclusive,
+                &format!("cannot start the async runtime: {error}"),
+            );
+        }
     };
-    let progress: Box<dyn Progress> = if options.quiet { Box::new(Quiet) } else { Box::new(Lines::new()) };
+    let progress: Box<dyn Progress> = if options.quiet {
+        Box::new(Quiet)
+    } else {
+        Box::new(Lines::new())
+    };
     let runs = request.runs.clone();
     if !options.quiet {
-        eprintln!("drill {} on {}, seed {}", request.drill, request.environment.name, request.seed);
+        eprintln!(
+            "drill {} on {}, seed {}",
+            request.drill, request.environment.name, request.seed
+        );
     }
     match runtime.block_on(drills::perform(request, progress, interrupted())) {
         Ok(evidence) => close(&options, &evidence, &runs),
@@ -85,27 +103,47 @@ fn close(options: &Options, evidence: &Evidence, runs: &Path) -> ExitCode {
     }
     if !options.quiet {
         eprint!("{}", summary::render(evidence));
-        eprintln!("evidence: {}", runs.join(&evidence.run.id).join("evidence.json").display());
+        eprintln!(
+            "evidence: {}",
+            runs.join(&evidence.run.id).join("evidence.json").display()
+        );
         eprintln!("report:   {}", path.display());
     }
     if let Err(message) = written {
         return refuse(ExitCode::Fail, &message);
     }
-    if evidence.run.interrupted { ExitCode::Interrupted } else { evidence.verdict.into() }
+    if evidence.run.interrupted {
+        ExitCode::Interrupted
+    } else {
+        evidence.verdict.into()
+    }
 }
 
 fn request(options: &Options) -> Result<DrillRequest, String> {
     let environment = environment(options)?;
-    let missing = |path: &PathBuf| format!("{} does not exist; give a snapshot folder or a folder of database files", path.display());
+    let missing = |path: &PathBuf| {
+        format!(
+            "{} does not exist; give a snapshot folder or a folder of database files",
+            path.display()
+        )
+    };
     if let Some(from) = options.from.as_ref().filter(|from| !from.exists()) {
         return Err(format!("--from: {}", missing(from)));
     }
     if let Some(keys) = options.keys.as_ref().filter(|keys| !keys.is_file()) {
-        return Err(format!("--keys: {} is not a file; give a bus identity file (JSON)", keys.display()));
+        return Err(format!(
+            "--keys: {} is not a file; give a bus identity file (JSON)",
+            keys.display()
+        ));
     }
-    let needs_reference = Service::ALL.iter().any(|service| environment.service(*service).command.is_empty());
-    let reference_services =
-        if needs_reference { Some(reference::ensure_built().map_err(|error| error.to_string())?) } else { None };
+    let needs_reference = Service::ALL
+        .iter()
+        .any(|service| environment.service(*service).command.is_empty());
+    let reference_services = if needs_reference {
+        Some(reference::ensure_built().map_err(|error| error.to_string())?)
+    } else {
+        None
+    };
     Ok(DrillRequest {
         drill: options.name.clone(),
         environment,
@@ -124,7 +162,9 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
 }
 
 fn environment(options: &Options) -> Result<Environment, String> {
-    let Some(name) = &options.environment else { return Ok(Environment::reference()) };
+    let Some(name) = &options.environment else {
+        return Ok(Environment::reference());
+    };
     let given = PathBuf::from(name);
     let path = if given.extension().is_some_and(|ending| ending == "toml") {
         given
@@ -132,20 +172,31 @@ fn environment(options: &Options) -> Result<Environment, String> {
         options.environments.join(format!("{name}.toml"))
     };
     let text = std::fs::read_to_string(&path).map_err(|error| {
-        format!("cannot read the environment {}: {error}; known in {}: {}", path.display(), options.environments.display(), known(&options.environments))
+        format!(
+            "cannot read the environment {}: {error}; known in {}: {}",
+            path.display(),
+            options.environments.display(),
+            known(&options.environments)
+        )
     })?;
     Environment::parse(&text, &path).map_err(|error| error.to_string())
 }
 
 fn known(folder: &Path) -> String {
-    let Ok(entries) = std::fs::read_dir(folder) else { return "none".to_owned() };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return "none".to_owned();
+    };
     let mut names: Vec<String> = entries
         .flatten()
         .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "toml"))
         .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()))
         .collect();
     names.sort();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 /// The command as it was typed; it holds no secret, as secrets are never arguments.
@@ -155,19 +206,27 @@ fn command_line() -> String {
 }
 
 fn chosen_seed() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::from(since.subsec_nanos()) ^ (since.as_secs() << 20) & 0xffff_ffff
 }
 
 fn git_sha() -> Option<String> {
-    let output = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(reference::workspace_root()).output().ok()?;
+    let output = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(reference::workspace_root())
+        .output()
+        .ok()?;
     let sha = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && sha.len() == 40).then_some(sha)
 }
 
 /// Ends when the user presses Ctrl-C or the system asks to stop.
 async fn interrupted() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}

@@ -14,7 +14,12 @@ use exit::ExitCode;
 
 /// Proves that a Beam directory and message bus can be recovered from their backups.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    arg_required_else_help = true
+)]
 #[command(after_help = "Exit codes: 0 pass, 1 fail, 2 usage or configuration, 3 inconclusive, 130 interrupted")]
 struct Arguments {
     #[command(subcommand)]

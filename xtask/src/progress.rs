@@ -13,7 +13,9 @@ impl Lines {
     /// Lines for the standard error of this process.
     pub(crate) fn new() -> Lines {
         let is_ci = std::env::var_os("CI").is_some();
-        Lines { terminal: std::io::stderr().is_terminal() && !is_ci }
+        Lines {
+            terminal: std::io::stderr().is_terminal() && !is_ci,
+        }
     }
 }
 
@@ -32,7 +34,14 @@ impl Progress for Lines {
             StepOutcome::Skipped => "skip",
         };
         let clear = if self.terminal { "\r\u{1b}[2K" } else { "" };
-        let time = step.started_at.as_deref().and_then(|at| at.get(11..23)).unwrap_or("            ");
-        eprintln!("{clear}{time}  {mark} {:>6} ms  {:<30} {}", step.duration_ms, step.name, step.detail);
+        let time = step
+            .started_at
+            .as_deref()
+            .and_then(|at| at.get(11..23))
+            .unwrap_or("            ");
+        eprintln!(
+            "{clear}{time}  {mark} {:>6} ms  {:<30} {}",
+            step.duration_ms, step.name, step.detail
+        );
     }
 }

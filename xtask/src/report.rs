@@ -27,8 +27,14 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> ExitCode {
     let Some(place) = find(options.run.as_deref()) else {
         let message = match &options.run {
-            Some(run) => format!("no run {run:?}: neither a folder, nor a file, nor an id below {}", reference::runs_folder().display()),
-            None => format!("no run yet below {}; run `cargo xtask drill` first", reference::runs_folder().display()),
+            Some(run) => format!(
+                "no run {run:?}: neither a folder, nor a file, nor an id below {}",
+                reference::runs_folder().display()
+            ),
+            None => format!(
+                "no run yet below {}; run `cargo xtask drill` first",
+                reference::runs_folder().display()
+            ),
         };
         return refuse(ExitCode::Usage, &message);
     };
@@ -58,10 +64,15 @@ pub(crate) fn write(evidence: &Evidence, path: &Path) -> Result<(), String> {
 fn find(run: Option<&str>) -> Option<PathBuf> {
     let runs = reference::runs_folder();
     match run {
-        Some(run) => [PathBuf::from(run), runs.join(run)].into_iter().find(|place| place.exists()),
+        Some(run) => [PathBuf::from(run), runs.join(run)]
+            .into_iter()
+            .find(|place| place.exists()),
         None => {
             let entries = std::fs::read_dir(&runs).ok()?;
-            let with_evidence = entries.flatten().map(|entry| entry.path()).filter(|run| run.join("evidence.json").is_file());
+            let with_evidence = entries
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|run| run.join("evidence.json").is_file());
             // Ids begin with their time.
             with_evidence.max()
         }

@@ -46,27 +46,44 @@ pub(crate) fn run(command: Command) -> ExitCode {
 }
 
 fn create(options: &Create) -> ExitCode {
-    if options.to.symlink_metadata().is_ok() {
-        return refuse(ExitCode::Usage, &format!("{} is already there; name a new folder", options.to.display()));
+    let folder = std::path::absolute(&options.to).unwrap_or_else(|_| options.to.clone());
+    if folder.symlink_metadata().is_ok() {
+        return refuse(
+            ExitCode::Usage,
+            &format!("{} is already there; name a new folder", options.to.display()),
+        );
     }
-    let parent = options.to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = folder.parent().unwrap_or(Path::new("/"));
     let raw = match tempfile::Builder::new().prefix(".raw-").tempdir_in(parent) {
         Ok(folder) => folder,
-        Err(error) => return refuse(ExitCode::Usage, &format!("cannot write into {}: {error}", parent.display())),
+        Err(error) => {
+            return refuse(
+                ExitCode::Usage,
+                &format!("cannot write into {}: {error}", parent.display()),
+            );
+        }
     };
     let adopted = match snapshot::adopt(&options.from, &raw.path().join("set")) {
         Ok(adopted) => adopted,
         Err(error) => {
-            let code = if error.is_usage() { ExitCode::Usage } else { ExitCode::Fail };
+            let code = if error.is_usage() {
+                ExitCode::Usage
+            } else {
+                ExitCode::Fail
+            };
             return refuse(code, &chain(&error));
         }
     };
     for name in &adopted.ignored {
         eprintln!("ignored: {name}");
     }
-    let file = |at: usize| recovery_drills::snapshot::file_set::FileSet::new(Service::ALL[at], options.from.join(&adopted.names[at]));
+    let file = |at: usize| {
+        recovery_drills::snapshot::file_set::FileSet::new(Service::ALL[at], options.from.join(&adopted.names[at]))
+    };
     let request = Request {
-        id: options.to.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        id: folder
+            .file_name()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         directory: file(0),
         bus: file(1),
         directory_identity: options.directory_identity.clone(),
@@ -74,11 +91,11 @@ fn create(options: &Create) -> ExitCode {
         cut_at: None,
         taken_at: now(),
         raw_folder: raw.path().join("unused"),
-        folder: options.to.clone(),
+        folder: folder.clone(),
     };
     match snapshot::plan(request).and_then(|plan| snapshot::seal(&plan, &adopted.raw)) {
         Ok(made) => {
-            println!("{}", made.folder.display());
+            println!("{}: {}", options.to.display(), made.manifest.id);
             ExitCode::Pass
         }
         Err(error @ TakeError::Exists { .. }) => refuse(ExitCode::Usage, &chain(&error)),
@@ -93,11 +110,19 @@ fn now() -> jiff::Timestamp {
 fn verify(options: &Verify) -> ExitCode {
     match snapshot::verify(&options.snapshot) {
         Ok(verified) => {
-            println!("{}: unaltered since {}", verified.folder.display(), verified.manifest.taken_at);
+            println!(
+                "{}: unaltered since {}",
+                verified.folder.display(),
+                verified.manifest.taken_at
+            );
             ExitCode::Pass
         }
         Err(error) => {
-            let code = if error.is_usage() { ExitCode::Usage } else { ExitCode::Fail };
+            let code = if error.is_usage() {
+                ExitCode::Usage
+            } else {
+                ExitCode::Fail
+            };
             refuse(code, &chain(&error))
         }
     }

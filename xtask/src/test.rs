@@ -16,7 +16,11 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> ExitCode {
     let nextest = Command::new(cargo()).args(["nextest", "--version"]).output();
     let has_nextest = nextest.is_ok_and(|output| output.status.success());
-    let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };
+    let profile = if std::env::var_os("CI").is_some() {
+        "ci"
+    } else {
+        "default"
+    };
     let mut arguments = if has_nextest {
         vec!["nextest", "run", "--workspace", "--profile", profile]
     } else {
@@ -36,7 +40,11 @@ pub(crate) fn ci() -> ExitCode {
         &crate::tidy::run,
         &|| run(&Options { arguments: Vec::new() }),
     ];
-    steps.iter().map(|step| step()).find(|code| *code != ExitCode::Pass).unwrap_or(ExitCode::Pass)
+    steps
+        .iter()
+        .map(|step| step())
+        .find(|code| *code != ExitCode::Pass)
+        .unwrap_or(ExitCode::Pass)
 }
 
 fn call(arguments: &[&str]) -> ExitCode {
@@ -44,7 +52,10 @@ fn call(arguments: &[&str]) -> ExitCode {
     match Command::new(cargo()).args(arguments).status() {
         Ok(status) if status.success() => ExitCode::Pass,
         Ok(_) => ExitCode::Fail,
-        Err(error) => refuse(ExitCode::Usage, &format!("cannot run cargo {}: {error}", arguments.join(" "))),
+        Err(error) => refuse(
+            ExitCode::Usage,
+            &format!("cannot run cargo {}: {error}", arguments.join(" ")),
+        ),
     }
 }
 

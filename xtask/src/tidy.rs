@@ -18,9 +18,33 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("seed", &["deployment", "client"]),
     ("snapshot", &["deployment", "runtime"]),
     ("restore", &["deployment", "runtime", "snapshot"]),
-    ("checks", &["deployment", "evidence", "runtime", "client", "seed", "snapshot", "restore"]),
+    (
+        "checks",
+        &[
+            "deployment",
+            "evidence",
+            "runtime",
+            "client",
+            "seed",
+            "snapshot",
+            "restore",
+        ],
+    ),
     ("faults", &["evidence", "runtime", "snapshot", "restore"]),
-    ("drills", &["deployment", "evidence", "runtime", "client", "seed", "snapshot", "restore", "checks", "faults"]),
+    (
+        "drills",
+        &[
+            "deployment",
+            "evidence",
+            "runtime",
+            "client",
+            "seed",
+            "snapshot",
+            "restore",
+            "checks",
+            "faults",
+        ],
+    ),
     ("report", &["evidence"]),
 ];
 
@@ -43,7 +67,10 @@ pub(crate) fn run() -> ExitCode {
         eprintln!("tidy: everything in its place");
         ExitCode::Pass
     } else {
-        eprintln!("tidy: {} problems; the rules stand in xtask/src/tidy.rs and ARCHITECTURE.md", problems.len());
+        eprintln!(
+            "tidy: {} problems; the rules stand in xtask/src/tidy.rs and ARCHITECTURE.md",
+            problems.len()
+        );
         ExitCode::Fail
     }
 }
@@ -100,7 +127,11 @@ fn machine_paths(name: &Path, text: &str, found: &mut Vec<String>) {
                 before.is_none_or(|c| !(c.is_alphanumeric() || "._-}".contains(c)))
             });
             if bare {
-                found.push(format!("{}:{}: a path of one machine ({path}…)", name.display(), at + 1));
+                found.push(format!(
+                    "{}:{}: a path of one machine ({path}…)",
+                    name.display(),
+                    at + 1
+                ));
             }
         }
     }
@@ -135,8 +166,13 @@ fn source_rules(name: &Path, text: &str, found: &mut Vec<String>) {
 }
 
 fn room_of(name: &Path) -> Option<&str> {
-    let mut parts = name.components().map(|part| part.as_os_str().to_str().unwrap_or_default());
-    (parts.next() == Some("src")).then(|| parts.next()).flatten().map(|part| part.trim_end_matches(".rs"))
+    let mut parts = name
+        .components()
+        .map(|part| part.as_os_str().to_str().unwrap_or_default());
+    (parts.next() == Some("src"))
+        .then(|| parts.next())
+        .flatten()
+        .map(|part| part.trim_end_matches(".rs"))
 }
 
 fn import_rule(room: &str, shown: &str, place: usize, line: &str, found: &mut Vec<String>) {
@@ -148,10 +184,16 @@ fn import_rule(room: &str, shown: &str, place: usize, line: &str, found: &mut Ve
     };
     let code = line.split("//").next().unwrap_or_default();
     for rest in code.split("crate::").skip(1) {
-        let used: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        let used: String = rest
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect();
         let is_room = IMPORTS.iter().any(|(known, _)| *known == used);
         if is_room && used != room && !allowed.contains(&used.as_str()) {
-            found.push(format!("{shown}:{place}: {room} may not use {used}; allowed: {}", allowed.join(", ")));
+            found.push(format!(
+                "{shown}:{place}: {room} may not use {used}; allowed: {}",
+                allowed.join(", ")
+            ));
         }
     }
 }
@@ -171,8 +213,19 @@ fn names_in_docs(root: &Path, name: &Path, text: &str, found: &mut Vec<String>) 
             continue;
         }
         for quoted in line.split('`').skip(1).step_by(2) {
-            let rooted = ["src/", "xtask/", "fixtures/", "tests/", "reports/", ".ci/", ".config/", ".cargo/", ".github/"];
-            let is_path = rooted.iter().any(|start| quoted.starts_with(start)) && !quoted.contains(['*', '<', ' ', '{', '…']);
+            let rooted = [
+                "src/",
+                "xtask/",
+                "fixtures/",
+                "tests/",
+                "reports/",
+                ".ci/",
+                ".config/",
+                ".cargo/",
+                ".github/",
+            ];
+            let is_path =
+                rooted.iter().any(|start| quoted.starts_with(start)) && !quoted.contains(['*', '<', ' ', '{', '…']);
             if is_path && !root.join(quoted).exists() && !folder.join(quoted).exists() {
                 found.push(format!("{}:{}: `{quoted}` does not exist", name.display(), at + 1));
             }
@@ -186,16 +239,24 @@ fn checks_and_ids(root: &Path, found: &mut Vec<String>) {
     for id in CheckId::ALL {
         let stem = id.name().replace('-', "_");
         if !folder.join(format!("{stem}.rs")).is_file() && !folder.join(&stem).join("mod.rs").is_file() {
-            found.push(format!("src/checks/{stem}.rs: missing, although the check {id} is registered"));
+            found.push(format!(
+                "src/checks/{stem}.rs: missing, although the check {id} is registered"
+            ));
         }
     }
     let Ok(entries) = fs::read_dir(&folder) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+        let stem = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default()
+            .to_owned();
         let is_check = fs::read_to_string(&path).is_ok_and(|text| text.contains("pub const ID: CheckId"));
         if is_check && CheckId::parse(&stem.replace('_', "-")).is_none() {
-            found.push(format!("src/checks/{stem}.rs: no check of that id is registered in src/evidence/ids.rs"));
+            found.push(format!(
+                "src/checks/{stem}.rs: no check of that id is registered in src/evidence/ids.rs"
+            ));
         }
     }
 }
@@ -213,7 +274,11 @@ mod tests {
     #[test]
     fn a_forbidden_import_is_found() {
         let mut found = Vec::new();
-        source_rules(Path::new("src/report/x.rs"), "//! x\nuse crate::client::Access;\n", &mut found);
+        source_rules(
+            Path::new("src/report/x.rs"),
+            "//! x\nuse crate::client::Access;\n",
+            &mut found,
+        );
         assert_eq!(found.len(), 1, "{found:?}");
     }
 
@@ -221,14 +286,23 @@ mod tests {
     fn a_machine_path_is_found_and_a_url_is_not() {
         let mut found = Vec::new();
         let path = MACHINE_PATHS[2].concat();
-        machine_paths(Path::new("x.md"), &format!("see {path}someone\nhttps://example.org{path}page"), &mut found);
+        machine_paths(
+            Path::new("x.md"),
+            &format!("see {path}someone\nhttps://example.org{path}page"),
+            &mut found,
+        );
         assert_eq!(found.len(), 1, "{found:?}");
     }
 
     #[test]
     fn a_doc_that_names_a_missing_file_is_found() {
         let mut found = Vec::new();
-        names_in_docs(workspace_root(), Path::new("README.md"), "see `src/nowhere.rs` and `src/lib.rs`", &mut found);
+        names_in_docs(
+            workspace_root(),
+            Path::new("README.md"),
+            "see `src/nowhere.rs` and `src/lib.rs`",
+            &mut found,
+        );
         assert_eq!(found.len(), 1, "{found:?}");
     }
 }

@@ -1,0 +1,202 @@
+//! Goldens of the report: small, whole, one per kind of ending. `INSTA_UPDATE=always cargo test --test report` proposes new
+//! ones; a changed golden is read as a diff and explained in its commit.
+
+use recovery_drills::deployment::Service;
+use recovery_drills::evidence::{
+    CheckId, CheckRecord, Component, Detection, Evidence, Finding, Harness, Judgement, NotAsked, Objectives, Polarity,
+    Run, SchemaPrints, SnapshotRecord, Step, StepOutcome, StoredFile, TableRecord, Verdict,
+};
+use recovery_drills::report::{markdown, summary};
+
+fn step(name: &str, outcome: StepOutcome, detail: &str) -> Step {
+    Step {
+        name: name.to_owned(),
+        started_at: Some("2026-11-24T04:24:14.257Z".to_owned()),
+        duration_ms: 90,
+        outcome,
+        detail: detail.to_owned(),
+    }
+}
+
+fn check(id: CheckId, service: Option<Service>, items: u64, findings: Vec<Finding>) -> CheckRecord {
+    let judgement = Judgement {
+        items,
+        expected: format!("{items} things"),
+        observed: format!("{} things", items - findings.len() as u64),
+        findings,
+        notes: Vec::new(),
+    };
+    CheckRecord::of(id, service, judgement, 3)
+}
+
+fn passed() -> Evidence {
+    let digest = "ab".repeat(32);
+    Evidence {
+        format: Evidence::FORMAT.to_owned(),
+        verdict: Verdict::Pass,
+        reasons: Vec::new(),
+        run: Run {
+            id: "01a20bcc-16af-7183-bc16-28c387de4469".to_owned(),
+            drill: "backup-restore".to_owned(),
+            environment: "staging".to_owned(),
+            runtime: "process".to_owned(),
+            isolation: "none".to_owned(),
+            seed: 7,
+            started_at: "2026-11-24T04:24:14.255Z".to_owned(),
+            finished_at: Some("2026-11-24T04:24:16.851Z".to_owned()),
+            duration_ms: 2_596,
+            interrupted: false,
+            harness: Harness {
+                version: "0.1.0".to_owned(),
+                git_sha: None,
+            },
+            command: "cargo xtask drill --environment staging".to_owned(),
+            from: None,
+        },
+        environments_reset: vec!["staging (clean and restored instances)".to_owned()],
+        commands: vec!["cargo xtask drill --environment staging".to_owned()],
+        components: vec![Component {
+            name: "directory".to_owned(),
+            command: Some("node index.js".to_owned()),
+            version: Some("1.6.0".to_owned()),
+            sqlite_version: Some("3.49.2".to_owned()),
+        }],
+        steps: vec![step(
+            "start the source",
+            StepOutcome::Done,
+            "directory on port 28870 ready after 63 ms",
+        )],
+        snapshots: vec![SnapshotRecord {
+            service: Service::Directory,
+            location: "target/drills/01a20bcc/snapshot".to_owned(),
+            taken_at: "2026-11-24T04:24:14.911Z".to_owned(),
+            files: vec![StoredFile {
+                path: "beam-directory.db".to_owned(),
+                bytes: 958_464,
+                sha256: digest.clone(),
+            }],
+            schema: SchemaPrints {
+                text: digest.clone(),
+                shape: digest.clone(),
+                checks: digest.clone(),
+            },
+            tables: vec![TableRecord {
+                name: "agents".to_owned(),
+                rows: 10,
+                digest: digest.clone(),
+            }],
+        }],
+        checks: CheckId::ALL.iter().map(|id| check(*id, None, 10, Vec::new())).collect(),
+        not_asked: Vec::new(),
+        objectives: Objectives {
+            rto_ms: Some(1_120),
+            rto_bracket_ms: Some([1_116, 1_120]),
+            rto_limit_ms: Some(30_000),
+            acknowledged_writes: Some(152),
+            lost_writes: Some(0),
+            oldest_lost_age_ms: None,
+            rpo_limit_writes: Some(0),
+        },
+        polarity: Polarity {
+            proven: Some(true),
+            source_digest: Some(digest.clone()),
+            snapshot_digest: Some(digest.clone()),
+            clean_digest: Some("cd".repeat(32)),
+            restored_digest: Some(digest),
+        },
+        detection: Detection::default(),
+    }
+}
+
+fn failed() -> Evidence {
+    let mut evidence = passed();
+    evidence.verdict = Verdict::Fail;
+    evidence.reasons = vec!["check agents failed: 1 findings".to_owned()];
+    evidence.checks = vec![
+        check(
+            CheckId::Content,
+            Some(Service::Directory),
+            700,
+            (0..25)
+                .map(|n| Finding::new(format!("agents[beam_id=a{n}]"), "present", "absent", "snapshot agents"))
+                .collect(),
+        ),
+        check(
+            CheckId::Agents,
+            None,
+            10,
+            vec![Finding::new(
+                "agent <script>alert(1)</script>|x",
+                "`present`",
+                "absent\nnew line",
+                "GET /directory/agents",
+            )],
+        ),
+    ];
+    evidence.polarity.proven = Some(false);
+    evidence.objectives.rto_ms = None;
+    evidence.objectives.rto_bracket_ms = None;
+    evidence.objectives.lost_writes = Some(3);
+    evidence.objectives.oldest_lost_age_ms = Some(1_500);
+    evidence
+}
+
+fn interrupted() -> Evidence {
+    let mut evidence = passed();
+    evidence.verdict = Verdict::Inconclusive;
+    evidence.run.interrupted = true;
+    evidence.reasons = vec!["the run was interrupted before its end".to_owned()];
+    evidence.checks.clear();
+    evidence.snapshots.clear();
+    evidence.polarity = Polarity::default();
+    evidence.objectives = Objectives::default();
+    evidence.steps = vec![step("seed the source", StepOutcome::Failed, "interrupted")];
+    evidence.not_asked = vec![
+        NotAsked {
+            id: "rpo".to_owned(),
+            reason: "no ledger".to_owned(),
+        },
+        NotAsked {
+            id: "content: billing".to_owned(),
+            reason: "no rows in this backup".to_owned(),
+        },
+        NotAsked {
+            id: "content: reports".to_owned(),
+            reason: "no rows in this backup".to_owned(),
+        },
+    ];
+    evidence
+}
+
+macro_rules! golden {
+    ($name:literal, $text:expr) => {
+        insta::with_settings!({snapshot_path => "goldens", prepend_module_to_snapshot => false}, {
+            insta::assert_snapshot!($name, $text);
+        });
+    };
+}
+
+#[test]
+fn a_passed_drill_reads_so() {
+    golden!("passed", markdown::render(&passed(), &"ef".repeat(32)));
+}
+
+#[test]
+fn a_failed_drill_reads_so_and_names_from_outside_stay_text() {
+    golden!("failed", markdown::render(&failed(), &"ef".repeat(32)));
+}
+
+#[test]
+fn an_interrupted_drill_reads_so() {
+    golden!("interrupted", markdown::render(&interrupted(), &"ef".repeat(32)));
+}
+
+#[test]
+fn a_terminal_shows_the_findings_and_the_verdict_last() {
+    golden!("terminal", summary::render(&failed()));
+}
+
+#[test]
+fn the_same_evidence_gives_the_same_report() {
+    assert_eq!(markdown::render(&failed(), "d"), markdown::render(&failed(), "d"));
+}
