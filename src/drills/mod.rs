@@ -32,8 +32,10 @@ pub mod taking;
 use crate::drills::context::{DrillContext, DrillRequest, Progress, Stop, UsageError};
 use crate::evidence::Evidence;
 use futures_util::FutureExt as _;
+use rustix::process::Signal;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Why a drill ended before its last step.
 #[derive(Debug)]
@@ -66,6 +68,8 @@ pub async fn perform(
     progress: Box<dyn Progress>,
     interrupt: impl Future<Output = ()>,
 ) -> Result<Evidence, UsageError> {
+    // Beyond RLIMIT_FSIZE a write then fails, as on a full disk, instead of ending the harness without any evidence.
+    let _beyond_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
     let mut context = DrillContext::new(request, progress)?;
     let mut interrupted = false;
     let ended = {

@@ -60,7 +60,7 @@ INSERT INTO openclaw_fleet_digest_runs (trigger_kind, actor, generated_at, summa
   escalation_items_json, markdown, delivery_state, last_delivery_error_code, created_at)
 VALUES ('manual', 'fleet@ballast.invalid', :iso_20d_ago,
          '{"actionItems":1,"criticalItems":0,"staleHosts":1,"failedReceipts":0,"duplicateIdentityConflicts":0,"escalations":0}',
-         '[{"kind":"stale_host","severity":"warning","title":"Host im Süden ist veraltet"}]', '[]',
+         '[{"kind":"stale_host","severity":"warning","title":"Host „Süd“ veraltet"}]', '[]',
          '# Fleet digest' || char(10) || char(10) || '- 1 Host veraltet' || char(10), 'delivered', NULL, :iso_20d_ago),
        ('scheduled', NULL, :iso_19d_ago,
          '{"actionItems":0,"criticalItems":0,"staleHosts":0,"failedReceipts":0,"duplicateIdentityConflicts":0,"escalations":0}',
@@ -142,13 +142,13 @@ INSERT INTO openclaw_policy_packs (pack_key, label, description, host_group_labe
 VALUES ('ballast-strict', 'Streng', 'nichts nach außen', 'Werk', '{"version":1,"defaults":{"externalInitiation":"deny",'
          || '"allowedPartners":[]},"bindingRules":[],"workflowRules":[],"metadata":{"notes":"nur intern","template":null}}',
          :iso_50d_ago, :iso_50d_ago),
-       ('ballast-open', 'Offen', NULL, NULL, '{"version":1,"defaults":{"externalInitiation":"binding",'
+       ('ballast-open', 'Nach außen', NULL, NULL, '{"version":1,"defaults":{"externalInitiation":"binding",'
          || '"allowedPartners":[]},"bindingRules":[],"workflowRules":[],"metadata":{"notes":null,"template":null}}',
          :iso_49d_ago, :iso_48d_ago);
 
 INSERT INTO openclaw_workspace_templates (template_key, label, description, host_group_label, policy_pack_key,
   template_json, created_at, updated_at)
-VALUES ('ballast-site', 'Werk', 'ein Werk mit Läufern', 'Werk', 'ballast-strict',
+VALUES ('ballast-site', 'Werk', 'Werk mit Läufern', 'Werk', 'ballast-strict',
          '{"defaultThreadScope":"internal","externalHandoffsEnabled":false}', :iso_48d_ago, :iso_48d_ago),
        ('ballast-office', 'Büro', NULL, NULL, 'ballast-open',
          '{"defaultThreadScope":"handoff","externalHandoffsEnabled":true}', :iso_47d_ago, :iso_46d_ago);
