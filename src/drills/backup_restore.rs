@@ -1,11 +1,11 @@
 //! Stop, snapshot, start clean, restore, prove: the drill that an operator rehearses.
 
-use crate::drills::context::DrillContext;
+use crate::drills::context::{Base, DrillContext};
 use crate::drills::instances::Deployment;
 use crate::drills::restoring::Prepared;
-use crate::drills::source::Written;
+use crate::drills::source::{Ended, Written};
 use crate::drills::taking::Taken;
-use crate::drills::{Ending, at_rest, direction, proving, reads, restoring, source, taking};
+use crate::drills::{Ending, at_rest, base, direction, proving, reads, restoring, source, taking};
 use crate::evidence::CheckId;
 use std::path::PathBuf;
 
@@ -54,11 +54,27 @@ pub async fn take(context: &mut DrillContext) -> Result<Taking, Ending> {
     proving::name_components(context, &deployment);
     let running = source::start(context, &mut deployment).await?;
     let mut access = source::access(&running.0, &deployment);
-    let seeded = Box::pin(source::seed(context, &deployment, &mut access)).await?;
-    let baseline = Box::pin(proving::baseline(context, &access)).await?;
+    let mut seeded = Box::pin(source::seed(context, &deployment, &mut access)).await?;
     access.close();
+    // Only with ballast in every table is it the source.
+    let running = base::ballast(context, &mut deployment, running).await?;
+    let access = base::access(&running, &deployment, &seeded);
+    let under_way = match context.request.base {
+        Base::Seed => None,
+        Base::InFlight => Some(base::under_way(context, &access, &mut seeded).await?),
+    };
+    let baseline = Box::pin(proving::baseline(context, &access)).await?;
     source::reached(context, &running)?;
-    let stopped = source::stop(context, running, &deployment).await?;
+    access.close();
+    let how = if under_way.is_some() {
+        Ended::Killed
+    } else {
+        Ended::Stopped
+    };
+    let stopped = source::stop(context, running, &deployment, how).await?;
+    if let Some(under_way) = under_way {
+        base::ended(context, under_way, &mut seeded).await?;
+    }
     let written = Written {
         seeded,
         baseline,

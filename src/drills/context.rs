@@ -28,6 +28,8 @@ pub struct DrillRequest {
     pub directory_identity: Option<String>,
     /// Every random choice derives from it.
     pub seed: u64,
+    /// What the source is made of and how it ends; a given backup has none.
+    pub base: Base,
     /// Keep the working files of the run.
     pub keep: bool,
     /// Folder under which the run makes its own.
@@ -40,6 +42,16 @@ pub struct DrillRequest {
     pub reference_services: Option<PathBuf>,
     /// Who acts on the files at the drill's stages; nobody in a drill that is meant seriously.
     pub stages: Stages,
+}
+
+/// What the harness's own source is made of, and how it ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Base {
+    /// Seed and ballast; stopped as an operator stops it.
+    #[default]
+    Seed,
+    /// Also an intent and a bus message under way to a recipient that never answers; both services are killed.
+    InFlight,
 }
 
 /// Known before anything was started: exit 2. The text says what, where and what to do.

@@ -154,6 +154,22 @@ impl Pair {
         );
         Ok([directory?, bus?])
     }
+
+    /// Kills both at once, as a crash of their machine would, and proves that no process is left.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub async fn kill(&mut self) -> Result<[Stopped; 2], ProcessError> {
+        let began = Instant::now();
+        // The bus first: it would still write down that the directory is gone.
+        let (bus, directory) = tokio::join!(self.bus.process.kill(), self.directory.process.kill());
+        let stopped = |exit| Stopped {
+            exit,
+            gone_after: began.elapsed(),
+            killed_after: Some(Duration::ZERO),
+        };
+        Ok([stopped(directory?), stopped(bus?)])
+    }
 }
 
 /// The instances that hold the data.

@@ -4,6 +4,8 @@
 pub mod at_rest;
 /// Stop, snapshot, start clean, restore, prove.
 pub mod backup_restore;
+/// What a seeded source gets before it is the source: ballast, calls under way.
+pub mod base;
 /// Clock, seed, folders, secrets, evidence of one run.
 pub mod context;
 /// The fault catalogue, run: detection power.
@@ -34,8 +36,10 @@ pub mod trial;
 use crate::drills::context::{DrillContext, DrillRequest, Progress, Stop, UsageError};
 use crate::evidence::Evidence;
 use futures_util::FutureExt as _;
+use rustix::process::Signal;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Why a drill ended before its last step.
 #[derive(Debug)]
@@ -68,6 +72,8 @@ pub async fn perform(
     progress: Box<dyn Progress>,
     interrupt: impl Future<Output = ()>,
 ) -> Result<Evidence, UsageError> {
+    // Beyond RLIMIT_FSIZE a write then fails, as on a full disk, instead of ending the harness without any evidence.
+    let _beyond_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
     let mut context = DrillContext::new(request, progress)?;
     let mut interrupted = false;
     let ended = {

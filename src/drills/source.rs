@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How often a start that lost its port is tried again on new files.
-const START_TRIES: u32 = 3;
+pub(crate) const START_TRIES: u32 = 3;
 
 /// How long before the drill the instances are told they were deployed, where the environment does not say.
 const DEPLOYED_BEFORE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
@@ -49,6 +49,15 @@ pub enum SourceError {
     /// It was not seeded.
     #[error("cannot seed the source")]
     Seed(#[from] seed::SeedError),
+    /// The ballast was not added.
+    #[error("cannot load the ballast")]
+    Ballast(#[from] seed::ballast::BallastError),
+    /// What is under way did not come to stand where it stays.
+    #[error(transparent)]
+    Wait(#[from] crate::runtime::ready::WaitError),
+    /// A worker of the harness was lost.
+    #[error("a worker thread of the harness stopped")]
+    Worker(#[from] tokio::task::JoinError),
     /// Somebody still uses its files.
     #[error("{path} is still in use after the stop ({users}); end what uses it")]
     InUse {
@@ -292,11 +301,25 @@ pub struct StoppedSource {
     pub cut_at: jiff::Timestamp,
 }
 
-/// Stops both services and proves it: no process of the groups, no lock, no open file. The RTO clock starts here.
+/// How the source ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As an operator stops it: SIGTERM.
+    Stopped,
+    /// As a crash ends it: SIGKILL.
+    Killed,
+}
+
+/// Ends both services and proves it: no process of the groups, no lock, no open file. The RTO clock starts here.
 ///
 /// # Errors
 /// [`Stop`]; from here on a failed step is a failed drill.
-pub async fn stop(context: &mut DrillContext, source: Source, deployment: &Deployment) -> Result<StoppedSource, Stop> {
+pub async fn stop(
+    context: &mut DrillContext,
+    source: Source,
+    deployment: &Deployment,
+    how: Ended,
+) -> Result<StoppedSource, Stop> {
     context.outage_began = Some(Instant::now());
     context.recovery_began = context.outage_began;
     let cut_at = jiff::Timestamp::now();
@@ -305,9 +328,16 @@ pub async fn stop(context: &mut DrillContext, source: Source, deployment: &Deplo
         FileSet::new(Service::Directory, pair.directory.database.clone()),
         FileSet::new(Service::Bus, pair.bus.database.clone()),
     ];
+    let step = match how {
+        Ended::Stopped => "stop the source",
+        Ended::Killed => "kill the source",
+    };
     context
-        .step("stop the source", async {
-            let stopped = pair.stop(&deployment.environment).await?;
+        .step(step, async {
+            let stopped = match how {
+                Ended::Stopped => pair.stop(&deployment.environment).await?,
+                Ended::Killed => pair.kill().await?,
+            };
             for set in &sets {
                 await_quiet(set).await?;
             }

@@ -4,6 +4,8 @@
 //! unmodified on Beam and on the reference services, and raises no critical alert there (contract 2.4): a read would
 //! turn one into a notification.
 
+/// Rows for the tables that HTTP leaves empty.
+pub mod ballast;
 /// Who takes part, and the bus's identity file.
 pub mod cast;
 /// The secrets that the services handed out.
@@ -20,6 +22,8 @@ mod registry;
 mod script;
 /// Intents and bus messages.
 mod traffic;
+/// Calls that stay open until the services are killed.
+pub mod under_way;
 
 use crate::client::Access;
 use crate::client::http::ClientError;

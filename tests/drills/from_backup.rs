@@ -36,6 +36,35 @@ async fn given_keys_re_send_the_recorded_nonces_with_their_senders_signatures() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_of_a_crash_under_load_passes_and_its_unfinished_rows_end_as_predicted() {
+    let (mut request, _folder) = request(52);
+    let given = recorded("hot-crash");
+    let before = contents(given.path());
+    request.from = Some(given.path().to_owned());
+    let evidence = evidence(request).await;
+    assert_verdict(&evidence, Verdict::Pass);
+    assert_eq!(contents(given.path()), before);
+    let ends = evidence.checks_of(CheckId::InFlight).next().expect("asked");
+    assert_eq!(
+        (ends.items, ends.observed.as_str()),
+        (172, "2 failed TIMEOUT, 170 queued")
+    );
+    let start = evidence.checks_of(CheckId::StartupDiff).next().expect("asked");
+    for rule in [
+        "requeued at start",
+        "fail as TIMEOUT",
+        "sequences of traces and trust",
+        "sqlite_sequence of agent_keys",
+    ] {
+        assert!(
+            start.notes.iter().any(|note| note.contains(rule)),
+            "{rule}: {:?}",
+            start.notes
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_set_on_which_the_directory_cannot_start_fails_and_names_the_intent() {
     let (mut request, _folder) = request(43);
     let given = recorded("bricked");

@@ -4,6 +4,7 @@
 //! and the evidence path, nothing else.
 
 mod backup_restore;
+mod ballast;
 mod endings;
 mod faults;
 mod from_backup;

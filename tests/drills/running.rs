@@ -2,7 +2,7 @@
 
 use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
-use recovery_drills::drills::context::{DrillRequest, Quiet, UsageError};
+use recovery_drills::drills::context::{Base, DrillRequest, Quiet, UsageError};
 use recovery_drills::drills::reference;
 use recovery_drills::drills::stages::{Reached, Stages};
 use recovery_drills::evidence::{CheckId, Evidence, Verdict};
@@ -27,6 +27,7 @@ pub(crate) fn request(seed: u64) -> (DrillRequest, TempDir) {
         command: "cargo xtask drill".to_owned(),
         harness_git_sha: None,
         reference_services: Some(reference::ensure_built().expect("the reference services are built")),
+        base: Base::default(),
         stages: Stages::default(),
     };
     (request, folder)

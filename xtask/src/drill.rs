@@ -6,7 +6,7 @@ use crate::{refuse, report};
 use recovery_drills::deployment::Service;
 use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
-use recovery_drills::drills::context::{DrillRequest, Progress, Quiet};
+use recovery_drills::drills::context::{Base, DrillRequest, Progress, Quiet};
 use recovery_drills::drills::reference;
 use recovery_drills::drills::stages::Stages;
 use recovery_drills::evidence::Evidence;
@@ -175,6 +175,7 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
         command: command_line(),
         harness_git_sha: git_sha(),
         reference_services,
+        base: Base::default(),
         stages: Stages::default(),
     })
 }
