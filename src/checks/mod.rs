@@ -31,6 +31,8 @@ pub mod health;
 pub mod in_flight;
 /// `integrity`.
 pub mod integrity;
+/// Rules that a backup's own rows must satisfy.
+pub mod invariants;
 /// Nonces sent again.
 pub mod nonces;
 /// Operator notifications.

@@ -2,7 +2,7 @@
 
 use crate::checks::content::Place;
 use crate::checks::prediction::Window;
-use crate::checks::{content, in_flight, integrity, restored_files, rpo, schema, skew, snapshot_set};
+use crate::checks::{content, in_flight, integrity, invariants, restored_files, rpo, schema, skew, snapshot_set};
 use crate::deployment::Service;
 use crate::drills::context::{DrillContext, Stop, chain};
 use crate::drills::restoring::{Prepared, RestoringError};
@@ -134,6 +134,7 @@ pub async fn snapshot(
         None
     };
     let ledger = written.map(|written| (written.seeded.ledger.clone(), written.cut_at));
+    let taken_at = taken.manifest.taken_at.parse().ok();
     let rpo_limit = context.request.environment.rpo_limit_writes;
     let all = context
         .step("look at the snapshot", async {
@@ -149,12 +150,14 @@ pub async fn snapshot(
                     |facts| snapshot_set::judge(facts, &plausible),
                 )];
                 let each = std::thread::scope(|scope| {
+                    let alone = scope.spawn(|| by_itself(&folder, taken_at));
                     let looks = Service::ALL.map(|service| {
                         scope.spawn({
                             let (folder, independent, plain, scratch) = (&folder, &independent, &plain, &scratch);
                             move || of_service(service, folder, independent, plain, scratch)
                         })
                     });
+                    all.push(alone.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
                     looks.map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 });
                 all.extend(each.into_iter().flatten());
@@ -194,6 +197,14 @@ fn of_service(service: Service, folder: &Path, independent: &Path, plain: &Path,
             schema::judge,
         ),
     ]
+}
+
+/// What the rows say of each other, without source and ledger.
+fn by_itself(folder: &Path, taken_at: Option<jiff::Timestamp>) -> Judged {
+    let look = || Ok::<_, DatabaseError>(invariants::examine(&invariants::observe(folder, taken_at)));
+    judged(CheckId::Invariants, None, look, |alone| {
+        invariants::judge(alone.clone())
+    })
 }
 
 /// What needs both databases, and the ledger.

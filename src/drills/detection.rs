@@ -4,7 +4,7 @@
 //! canaries (one fault that must be caught, one injection that changes nothing) and whole clean drills with other seeds. A
 //! fault that changed nothing is an error of the fault, never "detected".
 
-use crate::drills::context::{DrillRequest, Progress, Quiet, UsageError};
+use crate::drills::context::{Base, DrillRequest, Progress, Quiet, UsageError};
 use crate::drills::trial::{Template, Trial};
 use crate::drills::{self, Ending};
 use crate::evidence::{CheckId, Finding, Step, StepOutcome, Verdict};
@@ -169,53 +169,74 @@ caught_by = ["content"]
 /// # Errors
 /// [`UsageError`] for what is known before anything started, and when the template itself cannot be made.
 pub async fn run(campaign: &Campaign, progress: &dyn Progress) -> Result<Score, UsageError> {
-    let template = Template::make(campaign.request.clone())
-        .await
-        .map_err(|ending| match ending {
-            Ending::Usage(error) => error,
-            Ending::Stop(stop) => UsageError(format!("the source of the faults could not be made: {stop}")),
-        })?;
-    let clean = template.try_out(None).await?;
+    let canaries = Catalogue::parse(CANARIES, std::path::Path::new("canaries"))
+        .map_err(|error| UsageError(format!("the canaries cannot be read: {error}")))?;
+    let catalogue = &campaign.catalogue;
     let mut score = Score::default();
+    let mut todo = Vec::new();
+    for fault in catalogue.faults.iter().chain(&catalogue.benign).chain(&canaries.faults) {
+        match Template::cannot_stage(fault) {
+            Some(reason) => score.not_staged.push(NotStaged {
+                id: fault.id.0.clone(),
+                reason,
+            }),
+            None => todo.push(fault.clone()),
+        }
+    }
+    for base in [Base::Seed, Base::InFlight] {
+        let of_base: Vec<Fault> = todo.iter().filter(|fault| base_of(fault) == base).cloned().collect();
+        if !of_base.is_empty() {
+            on_base(campaign, base, of_base, progress, &mut score).await?;
+        }
+    }
+    clean_runs(campaign, progress, &mut score).await?;
+    Ok(score)
+}
+
+fn base_of(fault: &Fault) -> Base {
+    match fault.base {
+        crate::faults::fault::Base::Seed => Base::Seed,
+        crate::faults::fault::Base::InFlight => Base::InFlight,
+    }
+}
+
+/// Makes the template of one base, proves that it does not alarm untouched, and runs its trials.
+async fn on_base(
+    campaign: &Campaign,
+    base: Base,
+    faults: Vec<Fault>,
+    progress: &dyn Progress,
+    score: &mut Score,
+) -> Result<(), UsageError> {
+    let mut request = campaign.request.clone();
+    request.base = base;
+    let template = Template::make(request).await.map_err(|ending| match ending {
+        Ending::Usage(error) => error,
+        Ending::Stop(stop) => UsageError(format!("the source of the faults could not be made: {stop}")),
+    })?;
+    let clean = Box::pin(template.try_out(None)).await?;
     if clean.verdict == Verdict::Pass {
-        trials(campaign, &template, progress, &mut score).await?;
+        trials(campaign, faults, &template, progress, score).await?;
     } else {
         // The untouched template alarms: nothing else can be claimed.
         score.canaries.push(Canary {
             id: "untouched".to_owned(),
             ok: false,
         });
-        score.alarms = clean.findings;
+        score.alarms.extend(clean.findings);
     }
     template.discard();
-    clean_runs(campaign, progress, &mut score).await?;
-    Ok(score)
+    Ok(())
 }
 
 async fn trials(
     campaign: &Campaign,
+    faults: Vec<Fault>,
     template: &Template,
     progress: &dyn Progress,
     score: &mut Score,
 ) -> Result<(), UsageError> {
-    let canaries = Catalogue::parse(CANARIES, std::path::Path::new("canaries"))
-        .map_err(|error| UsageError(format!("the canaries cannot be read: {error}")))?;
-    let mut todo: Vec<(usize, Fault)> = Vec::new();
-    for fault in campaign
-        .catalogue
-        .faults
-        .iter()
-        .chain(&campaign.catalogue.benign)
-        .chain(&canaries.faults)
-    {
-        match Template::cannot_stage(fault) {
-            Some(reason) => score.not_staged.push(NotStaged {
-                id: fault.id.0.clone(),
-                reason,
-            }),
-            None => todo.push((todo.len(), fault.clone())),
-        }
-    }
+    let todo: Vec<(usize, Fault)> = faults.into_iter().enumerate().collect();
     let mut done = side_by_side(todo, campaign.jobs, template, progress).await?;
     done.sort_by_key(|(order, _, _)| *order);
     for (_, fault, trial) in done {

@@ -11,7 +11,7 @@ use crate::drills::stages::{Acted, Reached, Stages};
 use crate::drills::taking::Taken;
 use crate::drills::{Ending, at_rest};
 use crate::evidence::{CheckId, Finding, Verdict};
-use crate::faults::fault::{Base, Expect, Fault, Injection, Stage};
+use crate::faults::fault::{Expect, Fault, Injection, Stage};
 use crate::faults::inject::{FaultError, Injected, inject};
 use crate::faults::target::{Live, Target};
 use crate::restore::Places;
@@ -30,6 +30,7 @@ const AT_REST: &[CheckId] = &[
     CheckId::Integrity,
     CheckId::Schema,
     CheckId::Content,
+    CheckId::Invariants,
     CheckId::Skew,
     CheckId::Rpo,
 ];
@@ -115,9 +116,6 @@ impl Template {
         }
         if let Injection::Hook(name) = &fault.injection {
             return Some(format!("needs the hook {name:?} in the drill"));
-        }
-        if fault.base == Base::InFlight {
-            return Some("needs a source with work under way".to_owned());
         }
         match fault.stage {
             Stage::Source | Stage::Environment | Stage::Schema | Stage::Report => {

@@ -45,6 +45,7 @@ check_ids! {
     Integrity = "integrity": "Are pages, indexes, constraints and foreign keys of the snapshot sound?",
     Schema = "schema": "Is the snapshot's schema the source's, object for object?",
     Content = "content": "Does every row of the source stand in the snapshot and in the restored files?",
+    Invariants = "invariants": "Do the rows contradict each other, judged by themselves?",
     RestoredFiles = "restored-files": "Are the restored files the snapshot, and nothing beside them?",
     Polarity = "polarity": "Did data go source → snapshot → clean instance and never the other way?",
     Clean = "clean": "Did the clean instances show none of the data before the restore?",

@@ -31,6 +31,7 @@ fn deployment(request: &DrillRequest, folder: &Path) -> Deployment {
         bus_key: BUS_KEY.to_owned(),
         identity_file,
         reference_services: request.reference_services.clone(),
+        overrides: Default::default(),
     }
 }
 
@@ -136,7 +137,7 @@ async fn crashed(seed: u64) -> (Evidence, Vec<String>) {
     let names: Arc<Mutex<Vec<String>>> = Arc::default();
     let seen = Arc::clone(&names);
     request.stages = Stages::acting(move |reached| {
-        if let Reached::Set { folder } = reached {
+        if let Reached::Set { folder, .. } = reached {
             let entries = std::fs::read_dir(folder).map_err(|error| error.to_string())?.flatten();
             let found = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
             seen.lock().map_err(|error| error.to_string())?.extend(found);

@@ -109,6 +109,7 @@ pub(crate) fn reference_request(seed: u64) -> Result<DrillRequest, String> {
         command: command_line(),
         harness_git_sha: git_sha(),
         reference_services,
+        base: Base::default(),
         stages: Stages::default(),
     })
 }

@@ -164,6 +164,12 @@ fn print_score(score: &Score) {
     for one in &score.not_staged {
         eprintln!("not staged {}: {}", one.id, one.reason);
     }
+    for finding in score.alarms.iter().take(20) {
+        eprintln!(
+            "alarm without a fault: {}: expected {}, observed {}",
+            finding.subject, finding.expected, finding.observed
+        );
+    }
     for canary in score.canaries.iter().filter(|canary| !canary.ok) {
         eprintln!("canary {} is not as it should be: nothing is proven", canary.id);
     }
