@@ -270,7 +270,7 @@ mod tests {
             json!([{"op": "increment", "path": "/a"}]),
             json!([{"op": "add", "path": "/a"}]),
             json!([{"op": "remove", "path": "a"}]),
-            json!([{"op": "remove", "path": "/a", "valu": 1}]),
+            json!([{"op": "remove", "path": "/a", "worth": 1}]),
         ] {
             let steps = steps.as_array().cloned().expect("a list");
             assert!(Patch::parse(&steps).is_err(), "{steps:?}");
