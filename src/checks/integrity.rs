@@ -98,7 +98,7 @@ pub fn observe(service: Service, path: &Path, scratch: &Path) -> Result<Facts, O
 }
 
 fn look(copy: &Path, facts: &mut Facts) -> Result<(), DatabaseError> {
-    let database = Database::open(copy)?;
+    let database = Database::open_scratch(copy)?;
     let objects = database.rows(
         "SELECT count(*) AS n FROM sqlite_schema WHERE type IN ('table', 'index')",
         &[],
@@ -277,6 +277,21 @@ mod tests {
         let facts = observe(Service::Directory, &path, folder.path()).expect("looked");
         assert_eq!(judge(&facts).verdict(), Verdict::Pass);
         assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 2);
+    }
+
+    #[test]
+    fn a_value_that_its_check_forbids_is_found() {
+        let judged = judged_after(Service::Directory, |path| {
+            alter(
+                path,
+                "PRAGMA ignore_check_constraints=ON; UPDATE workspaces SET status='vanished' WHERE id=1",
+            );
+        });
+        assert_eq!(judged.verdict(), Verdict::Fail);
+        assert!(
+            judged.findings.iter().any(|finding| finding.observed.contains("CHECK")),
+            "{judged:?}"
+        );
     }
 
     #[test]
