@@ -294,6 +294,8 @@ pub async fn measure_recovery(
                     Look::NotYet(what)
                 }
             }
+            // A refusing answer may turn into a true one; a service that no longer answers is not asked again.
+            Err(ObserveError::Call(error)) if error.status().is_some() => Look::NotYet(error.to_string()),
             Err(error) => Look::Never(crate::drills::context::chain(&error)),
         }
     })
