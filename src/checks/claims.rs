@@ -238,6 +238,19 @@ pub fn plan(ledger: Option<&Claims>, rows: Option<&Claims>, signers: &Signers) -
     }
 }
 
+/// Senders of intents that are in doubt: known, but absent from the rows or different there.
+pub fn doubted_senders<'a>(known: &'a Claims, rows: &Claims) -> impl Iterator<Item = &'a str> {
+    let merged = merged(&known.intents, &rows.intents, |claim| &claim.nonce, same_intent);
+    let all: Vec<&Claim> = known.intents.iter().collect();
+    let doubted: BTreeSet<String> = merged
+        .into_iter()
+        .filter_map(|(is_doubted, claim)| is_doubted.then(|| claim.nonce.clone()))
+        .collect();
+    all.into_iter()
+        .filter(move |claim| doubted.contains(&claim.nonce))
+        .map(|claim| claim.from.as_str())
+}
+
 fn same_intent(one: &Claim, other: &Claim) -> bool {
     (&one.from, &one.to, &one.kind) == (&other.from, &other.to, &other.kind) && frame_matches(&one.frame, &other.frame)
 }

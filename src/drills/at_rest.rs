@@ -8,7 +8,7 @@ use crate::drills::context::{DrillContext, Stop, chain};
 use crate::drills::restoring::{Prepared, RestoringError};
 use crate::drills::source::Written;
 use crate::drills::taking::Taken;
-use crate::evidence::{CheckId, Finding, Judgement};
+use crate::evidence::{CheckId, Finding, Judgement, Verdict};
 use crate::restore::Places;
 use crate::seed::ledger::{Area, Ledger};
 use crate::snapshot::database::{DatabaseError, Databases};
@@ -29,6 +29,24 @@ impl Judged {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.id.name()
+    }
+
+    /// The check.
+    #[must_use]
+    pub fn id(&self) -> CheckId {
+        self.id
+    }
+
+    /// What it comes to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.judgement.verdict()
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn into_findings(self) -> Vec<Finding> {
+        self.judgement.findings
     }
 
     /// What was observed, in short.
@@ -143,18 +161,13 @@ pub async fn snapshot(
                     not_before,
                     not_after: jiff::Timestamp::now(),
                 };
-                let mut all = vec![judged(
-                    CheckId::SnapshotSet,
-                    None,
-                    || snapshot_set::observe(&folder),
-                    |facts| snapshot_set::judge(facts, &plausible),
-                )];
+                let mut all = vec![set(&folder, &plausible)];
                 let each = std::thread::scope(|scope| {
                     let alone = scope.spawn(|| by_itself(&folder, taken_at));
                     let looks = Service::ALL.map(|service| {
                         scope.spawn({
                             let (folder, independent, plain, scratch) = (&folder, &independent, &plain, &scratch);
-                            move || of_service(service, folder, independent, plain, scratch)
+                            move || of_service(service, folder, Some(independent), plain, scratch)
                         })
                     });
                     all.push(alone.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -180,9 +193,23 @@ pub async fn snapshot(
     Ok(())
 }
 
-fn of_service(service: Service, folder: &Path, independent: &Path, plain: &Path, scratch: &Path) -> Vec<Judged> {
+/// Is the folder what its manifest says?
+pub(crate) fn set(folder: &Path, plausible: &snapshot_set::Plausible) -> Judged {
+    let judge = |facts: &snapshot_set::Facts| snapshot_set::judge(facts, plausible);
+    judged(CheckId::SnapshotSet, None, || snapshot_set::observe(folder), judge)
+}
+
+/// One file by itself, and its schema against those of the source (where there is one) and of the clean instance.
+pub(crate) fn of_service(
+    service: Service,
+    folder: &Path,
+    independent: Option<&Path>,
+    plain: &Path,
+    scratch: &Path,
+) -> Vec<Judged> {
     let file = service.database_file();
-    let (snapshot, source, clean) = (folder.join(file), independent.join(file), plain.join(file));
+    let (snapshot, clean) = (folder.join(file), plain.join(file));
+    let source = independent.map(|independent| independent.join(file));
     vec![
         judged(
             CheckId::Integrity,
@@ -193,14 +220,14 @@ fn of_service(service: Service, folder: &Path, independent: &Path, plain: &Path,
         judged(
             CheckId::Schema,
             Some(service),
-            || schema::observe(service, &snapshot, Some(&source), Some(&clean), scratch),
+            || schema::observe(service, &snapshot, source.as_deref(), Some(&clean), scratch),
             schema::judge,
         ),
     ]
 }
 
 /// What the rows say of each other, without source and ledger.
-fn by_itself(folder: &Path, taken_at: Option<jiff::Timestamp>) -> Judged {
+pub(crate) fn by_itself(folder: &Path, taken_at: Option<jiff::Timestamp>) -> Judged {
     let look = || Ok::<_, DatabaseError>(invariants::examine(&invariants::observe(folder, taken_at)));
     judged(CheckId::Invariants, None, look, |alone| {
         invariants::judge(alone.clone())
@@ -208,7 +235,7 @@ fn by_itself(folder: &Path, taken_at: Option<jiff::Timestamp>) -> Judged {
 }
 
 /// What needs both databases, and the ledger.
-fn across(folder: &Path, ledger: Option<(Ledger, jiff::Timestamp)>, rpo_limit: u64) -> Vec<Judged> {
+pub(crate) fn across(folder: &Path, ledger: Option<(Ledger, jiff::Timestamp)>, rpo_limit: u64) -> Vec<Judged> {
     let now = jiff::Timestamp::now().as_millisecond();
     let window = Window {
         start_requested_ms: now,
@@ -304,10 +331,7 @@ pub async fn compare_content(
                             if let Some(restored) = restored {
                                 places.push((Place::Restored, restored[at].as_path()));
                             }
-                            let look = || content::observe(service, &places);
-                            judged(CheckId::Content, Some(service), look, |facts| {
-                                content::judge(facts, required)
-                            })
+                            rows(service, &places, required)
                         })
                     });
                     looks.map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -320,6 +344,12 @@ pub async fn compare_content(
         .await?;
     record(context, all.into_iter().collect());
     Ok(())
+}
+
+/// Every row of all places; the first is the reference.
+pub(crate) fn rows(service: Service, places: &[(Place, &Path)], required: &BTreeSet<String>) -> Judged {
+    let judge = |facts: &content::Facts| content::judge(facts, required);
+    judged(CheckId::Content, Some(service), || content::observe(service, places), judge)
 }
 
 /// The databases of the running restored instances, to be dropped soon: an open read keeps their logs from being folded.

@@ -7,7 +7,7 @@ use crate::drills::source::{Ended, Written};
 use crate::drills::taking::Taken;
 use crate::drills::{Ending, at_rest, base, direction, proving, reads, restoring, source, taking};
 use crate::evidence::CheckId;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The whole drill, from a source of the harness's own or from a given backup.
 ///
@@ -29,11 +29,18 @@ async fn from_source(context: &mut DrillContext) -> Result<(), Ending> {
         prepared,
         written,
     } = take(context).await?;
-    at_rest::snapshot(context, &taken, &prepared, Some(&written)).await?;
-    Box::pin(bring_back(context, &mut deployment, &taken, prepared, Some(&written))).await
+    at_rest::snapshot(context, &taken, &prepared, written.as_ref()).await?;
+    Box::pin(bring_back(
+        context,
+        &mut deployment,
+        &taken,
+        prepared,
+        written.as_ref(),
+    ))
+    .await
 }
 
-/// A source that was seeded, stopped and taken, and clean instances that were proven empty.
+/// A source that was stopped and taken, and clean instances that were proven empty.
 pub struct Taking {
     /// How instances are started.
     pub deployment: Deployment,
@@ -41,8 +48,8 @@ pub struct Taking {
     pub taken: Taken,
     /// Where it goes.
     pub prepared: Prepared,
-    /// What was written.
-    pub written: Written,
+    /// What was written; nothing to a given set.
+    pub written: Option<Written>,
 }
 
 /// Everything up to the restore: start, seed, look, stop, take, prove clean.
@@ -88,14 +95,29 @@ pub async fn take(context: &mut DrillContext) -> Result<Taking, Ending> {
         deployment,
         taken,
         prepared,
-        written,
+        written: Some(written),
     })
 }
 
 async fn from_backup(context: &mut DrillContext, from: PathBuf) -> Result<(), Ending> {
+    let Taking {
+        mut deployment,
+        taken,
+        prepared,
+        ..
+    } = take_given(context, &from).await?;
+    at_rest::snapshot(context, &taken, &prepared, None).await?;
+    Box::pin(bring_back(context, &mut deployment, &taken, prepared, None)).await
+}
+
+/// Everything up to the restore of a given set: copy it, prove clean instances empty.
+///
+/// # Errors
+/// As [`run`].
+pub async fn take_given(context: &mut DrillContext, from: &Path) -> Result<Taking, Ending> {
     let mut deployment = source::deployment(context)?;
     proving::name_components(context, &deployment);
-    let taken = taking::from_backup(context, &from, &mut deployment).await?;
+    let taken = taking::from_backup(context, from, &mut deployment).await?;
     context.not_asked(
         CheckId::Rpo.name(),
         "no ledger: the harness did not write this backup's data",
@@ -104,8 +126,12 @@ async fn from_backup(context: &mut DrillContext, from: PathBuf) -> Result<(), En
         context.not_asked(format!("{}: {table}", CheckId::Content), "no rows in this backup");
     }
     let prepared = restoring::prove_clean(context, &mut deployment, &[], None).await?;
-    at_rest::snapshot(context, &taken, &prepared, None).await?;
-    Box::pin(bring_back(context, &mut deployment, &taken, prepared, None)).await
+    Ok(Taking {
+        deployment,
+        taken,
+        prepared,
+        written: None,
+    })
 }
 
 /// Restores, compares, starts, proves: the same for every kind of set.

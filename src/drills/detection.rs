@@ -1,19 +1,22 @@
 //! Detection power: the fault catalogue run against the drill's own checks.
 //!
-//! One template is seeded and taken; each fault goes into a copy of its own. Beside the faults: benign controls, two
-//! canaries (one fault that must be caught, one injection that changes nothing) and whole clean drills with other seeds. A
-//! fault that changed nothing is an error of the fault, never "detected".
+//! One template is seeded and taken (or a given set plays the source); each fault goes into a copy of its own. What files
+//! show is judged at rest; only what a running pair shows starts one. Beside the faults: benign controls, two canaries (one
+//! fault that must be caught, one injection that changes nothing) and whole clean drills with other seeds. A fault that
+//! changed nothing is an error of the fault, never "detected".
 
-use crate::drills::context::{Base, DrillRequest, Progress, Quiet, UsageError};
-use crate::drills::trial::{Template, Trial};
+use crate::drills::context::{Base, DrillRequest, Progress, Quiet, UsageError, milliseconds};
+use crate::drills::score::{BenignResult, Canary, FaultResult, Reasoned, Score};
+use crate::drills::scratch::{self, Outcome, Specimen};
+use crate::drills::trial::{Template, Trial, needs_a_start};
 use crate::drills::{self, Ending};
 use crate::evidence::{CheckId, Finding, Step, StepOutcome, Verdict};
 use crate::faults::catalogue::Catalogue;
-use crate::faults::fault::Fault;
+use crate::faults::fault::{self, Fault};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Serialize;
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// What is run.
 #[derive(Debug, Clone)]
@@ -24,124 +27,10 @@ pub struct Campaign {
     pub catalogue: Catalogue,
     /// Whole drills with other seeds that must not alarm.
     pub clean_runs: u64,
-    /// How many trials go on side by side.
+    /// How many trials with a running pair go on side by side.
     pub jobs: usize,
-}
-
-/// One fault and what came of it.
-#[derive(Debug, Clone, Serialize)]
-pub struct FaultResult {
-    /// Its id.
-    pub id: String,
-    /// Its group.
-    pub group: String,
-    /// Where it was injected.
-    pub stage: String,
-    /// Whether every check that it names failed, or the expected ending happened.
-    pub detected: bool,
-    /// The checks that failed.
-    pub caught_by: Vec<CheckId>,
-    /// The checks that it names.
-    pub expected: Vec<CheckId>,
-    /// Why it could not be injected, if so.
-    pub error: Option<String>,
-    /// How long the trial took, in milliseconds.
-    pub duration_ms: u64,
-    /// Whether a pair was started for it.
-    pub booted: bool,
-}
-
-/// One benign control.
-#[derive(Debug, Clone, Serialize)]
-pub struct BenignResult {
-    /// Its id.
-    pub id: String,
-    /// Whether anything alarmed.
-    pub alarmed: bool,
-    /// What alarmed.
-    pub findings: Vec<Finding>,
-    /// Why it could not be injected, if so.
-    pub error: Option<String>,
-}
-
-/// One canary.
-#[derive(Debug, Clone, Serialize)]
-pub struct Canary {
-    /// `must-be-caught`, `changes-nothing`.
-    pub id: String,
-    /// Whether it was as it should be.
-    pub ok: bool,
-}
-
-/// A fault that was not staged.
-#[derive(Debug, Clone, Serialize)]
-pub struct NotStaged {
-    /// Its id.
-    pub id: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// The whole score.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Score {
-    /// Injected faults only.
-    pub faults: Vec<FaultResult>,
-    /// Benign controls.
-    pub benign: Vec<BenignResult>,
-    /// Canaries.
-    pub canaries: Vec<Canary>,
-    /// What was not staged, with the reason.
-    pub not_staged: Vec<NotStaged>,
-    /// Clean runs made: whole drills.
-    pub clean_runs: u64,
-    /// Clean runs that alarmed.
-    pub false_alarms: u64,
-    /// What the false alarms found.
-    pub alarms: Vec<Finding>,
-}
-
-impl Score {
-    /// How many injected faults were detected.
-    #[must_use]
-    pub fn detected(&self) -> usize {
-        self.faults.iter().filter(|fault| fault.detected).count()
-    }
-
-    /// Inconclusive when a canary is not as it should be or nothing was injected; fail on a miss or an alarm; else pass.
-    #[must_use]
-    pub fn verdict(&self) -> Verdict {
-        let missed = self.detected() < self.faults.len();
-        let alarmed = self.false_alarms > 0
-            || self
-                .benign
-                .iter()
-                .any(|benign| benign.alarmed || benign.error.is_some());
-        if self.canaries.iter().any(|canary| !canary.ok) {
-            Verdict::Inconclusive
-        } else if missed || alarmed {
-            Verdict::Fail
-        } else if self.faults.is_empty() && self.benign.is_empty() {
-            Verdict::Inconclusive
-        } else {
-            Verdict::Pass
-        }
-    }
-
-    /// Lower 95 % bound of the detection rate in percent, where every injected fault was detected (otherwise the exact
-    /// bound of the count is not of this simple form and `None`): of 25 of 25 at least 88.7 %.
-    #[must_use]
-    pub fn detection_bound_percent(&self) -> Option<f64> {
-        let injected = u32::try_from(self.faults.len()).ok().filter(|injected| *injected > 0)?;
-        (self.detected() == self.faults.len()).then(|| 100.0 * 0.05_f64.powf(1.0 / f64::from(injected)))
-    }
-
-    /// Upper 95 % bound of the rate of false alarms in percent, where no clean run alarmed.
-    #[must_use]
-    pub fn alarm_bound_percent(&self) -> Option<f64> {
-        let runs = u32::try_from(self.clean_runs).ok().filter(|runs| *runs > 0)?;
-        (self.false_alarms == 0).then(|| 100.0 * (1.0 - 0.05_f64.powf(1.0 / f64::from(runs))))
-    }
+    /// Judge files only; no pair is started for a fault.
+    pub at_rest: bool,
 }
 
 const CANARIES: &str = r#"
@@ -164,39 +53,57 @@ sql = ["UPDATE agents SET flagged = flagged WHERE beam_id IS NULL"]
 caught_by = ["content"]
 "#;
 
+/// Reason of a fault that a given set has no row for.
+const NO_SUCH_ROW: &str = "no such row";
+
 /// Runs the catalogue. Progress is told trial by trial.
 ///
 /// # Errors
 /// [`UsageError`] for what is known before anything started, and when the template itself cannot be made.
 pub async fn run(campaign: &Campaign, progress: &dyn Progress) -> Result<Score, UsageError> {
-    let canaries = Catalogue::parse(CANARIES, std::path::Path::new("canaries"))
+    let canaries = Catalogue::parse(CANARIES, Path::new("canaries"))
         .map_err(|error| UsageError(format!("the canaries cannot be read: {error}")))?;
     let catalogue = &campaign.catalogue;
     let mut score = Score::default();
     let mut todo = Vec::new();
     for fault in catalogue.faults.iter().chain(&catalogue.benign).chain(&canaries.faults) {
-        match Template::cannot_stage(fault) {
-            Some(reason) => score.not_staged.push(NotStaged {
-                id: fault.id.0.clone(),
-                reason,
-            }),
+        match cannot_stage(campaign, fault) {
+            Some(reason) => score.not_staged.push(reasoned(fault, reason)),
             None => todo.push(fault.clone()),
         }
     }
     for base in [Base::Seed, Base::InFlight] {
-        let of_base: Vec<Fault> = todo.iter().filter(|fault| base_of(fault) == base).cloned().collect();
+        let of_base: Vec<Fault> = todo
+            .iter()
+            .filter(|fault| base_of(campaign, fault) == base)
+            .cloned()
+            .collect();
         if !of_base.is_empty() {
             on_base(campaign, base, of_base, progress, &mut score).await?;
         }
     }
     clean_runs(campaign, progress, &mut score).await?;
+    score.weigh_checks();
     Ok(score)
 }
 
-fn base_of(fault: &Fault) -> Base {
+fn reasoned(fault: &Fault, reason: impl Into<String>) -> Reasoned {
+    Reasoned {
+        id: fault.id.0.clone(),
+        reason: reason.into(),
+    }
+}
+
+fn cannot_stage(campaign: &Campaign, fault: &Fault) -> Option<String> {
+    let needs = || (campaign.at_rest && !scratch::can_judge(fault)).then(|| "needs a start".to_owned());
+    Template::cannot_stage(&campaign.request, fault).or_else(needs)
+}
+
+/// A given set is what it is: only the harness's own source has calls under way.
+fn base_of(campaign: &Campaign, fault: &Fault) -> Base {
     match fault.base {
-        crate::faults::fault::Base::Seed => Base::Seed,
-        crate::faults::fault::Base::InFlight => Base::InFlight,
+        fault::Base::InFlight if campaign.request.from.is_none() => Base::InFlight,
+        fault::Base::Seed | fault::Base::InFlight => Base::Seed,
     }
 }
 
@@ -214,122 +121,292 @@ async fn on_base(
         Ending::Usage(error) => error,
         Ending::Stop(stop) => UsageError(format!("the source of the faults could not be made: {stop}")),
     })?;
-    let clean = Box::pin(template.try_out(None)).await?;
-    if clean.verdict == Verdict::Pass {
-        trials(campaign, faults, &template, progress, score).await?;
-    } else {
-        // The untouched template alarms: nothing else can be claimed.
-        score.canaries.push(Canary {
-            id: "untouched".to_owned(),
-            ok: false,
-        });
-        score.alarms.extend(clean.findings);
-    }
+    let done = on_template(campaign, faults, &template, progress, score).await;
     template.discard();
-    Ok(())
+    done
 }
 
-async fn trials(
+async fn on_template(
     campaign: &Campaign,
     faults: Vec<Fault>,
     template: &Template,
     progress: &dyn Progress,
     score: &mut Score,
 ) -> Result<(), UsageError> {
-    let todo: Vec<(usize, Fault)> = faults.into_iter().enumerate().collect();
-    let mut done = side_by_side(todo, campaign.jobs, template, progress).await?;
-    done.sort_by_key(|(order, _, _)| *order);
-    for (_, fault, trial) in done {
-        if fault.group == "canary" {
-            score.canaries.push(canary(&fault, &trial));
-        } else if fault.benign {
-            score.benign.push(BenignResult {
-                id: fault.id.0.clone(),
-                alarmed: trial.error.is_none() && trial.verdict != Verdict::Pass,
-                findings: trial.findings,
-                error: trial.error,
-            });
-        } else {
-            score.faults.push(result(&fault, &trial));
+    let starts: Vec<&Fault> = faults
+        .iter()
+        .filter(|fault| !campaign.at_rest && needs_a_start(fault))
+        .collect();
+    let specimen = template.specimen()?;
+    let untouched = specimen.try_out(None).map_err(no_copy)?;
+    let mut alarms = untouched.findings;
+    let mut asked = BTreeSet::new();
+    if alarms.is_empty() && untouched.refused.is_none() && !starts.is_empty() {
+        let clean = Box::pin(template.try_out(None)).await?;
+        if clean.verdict != Verdict::Pass {
+            alarms = clean.findings;
+            alarms.extend(clean.refused.map(|step| Finding::new("drill", "passes", step, "template")));
         }
+        asked = clean.asked;
+    }
+    if !alarms.is_empty() || untouched.refused.is_some() {
+        // The untouched template alarms: nothing else can be claimed.
+        score.canaries.push(Canary {
+            id: "untouched".to_owned(),
+            ok: false,
+        });
+        score.alarms.extend(alarms);
+        return Ok(());
+    }
+    let at_rest = at_rest(campaign, &faults, &specimen, progress)?;
+    let mut started = side_by_side(&starts, campaign, template, progress).await?;
+    for (fault, outcome) in faults.iter().zip(at_rest) {
+        let trial = started.iter().position(|(id, _)| *id == fault.id.0);
+        let trial = trial.map(|at| started.swap_remove(at).1);
+        let named = named(campaign, fault, trial.as_ref().map(|_| &asked), &specimen);
+        add(campaign, fault, &named, trial, outcome, score);
     }
     Ok(())
 }
 
-type Done = (usize, Fault, Trial);
-
-async fn side_by_side(
-    todo: Vec<(usize, Fault)>,
-    jobs: usize,
-    template: &Template,
-    progress: &dyn Progress,
-) -> Result<Vec<Done>, UsageError> {
-    let trials = todo.into_iter().map(|(order, fault)| async move {
-        let trial = Box::pin(template.try_out(Some(&fault))).await?;
-        progress.ended(&told(&fault, &trial));
-        Ok::<Done, UsageError>((order, fault, trial))
-    });
-    // On one task: a drill holds database handles, which do not move between threads; the heavy parts have threads of their own.
-    stream::iter(trials).buffer_unordered(jobs.max(1)).try_collect().await
+fn no_copy(error: std::io::Error) -> UsageError {
+    UsageError(format!("cannot make a scratch copy of the snapshot: {error}"))
 }
 
-fn told(fault: &Fault, trial: &Trial) -> Step {
+/// The checks that have to catch the fault here: all that it names; at rest those that look at files; of a given set those
+/// that are asked of it.
+fn named(campaign: &Campaign, fault: &Fault, asked: Option<&BTreeSet<CheckId>>, specimen: &Specimen) -> Vec<CheckId> {
+    let of_given = |id: &CheckId| match asked {
+        Some(asked) => campaign.request.from.is_none() || asked.contains(id),
+        None => scratch::CHECKS.contains(id) && specimen.asks(*id),
+    };
+    fault.caught_by.iter().copied().filter(of_given).collect()
+}
+
+/// Judges all faults that files show; `None` for the others.
+fn at_rest(
+    campaign: &Campaign,
+    faults: &[Fault],
+    specimen: &Specimen,
+    progress: &dyn Progress,
+) -> Result<Vec<Option<Outcome>>, UsageError> {
+    let judged: Vec<&Fault> = faults
+        .iter()
+        .filter(|fault| scratch::can_judge(fault) || scratch::stands_alone(fault))
+        .collect();
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let outcomes = specimen.try_all(&judged, jobs, None, |fault, outcome| {
+        if campaign.at_rest || !needs_a_start(fault) {
+            let named = named(campaign, fault, None, specimen);
+            progress.ended(&told_at_rest(fault, outcome, &named));
+        }
+    });
+    let mut outcomes = outcomes.map_err(no_copy)?.into_iter();
+    let each = faults.iter().map(|fault| {
+        let is_judged = scratch::can_judge(fault) || scratch::stands_alone(fault);
+        if is_judged { outcomes.next().flatten() } else { None }
+    });
+    Ok(each.collect())
+}
+
+/// Puts one fault's outcome into the score.
+fn add(
+    campaign: &Campaign,
+    fault: &Fault,
+    named: &[CheckId],
+    trial: Option<Trial>,
+    outcome: Option<Outcome>,
+    score: &mut Score,
+) {
+    let given = campaign.request.from.is_some();
+    let changed_nothing = trial.as_ref().map_or_else(
+        || outcome.as_ref().is_some_and(|outcome| outcome.changed_nothing),
+        |trial| trial.changed_nothing,
+    );
+    let is_canary = fault.group == "canary";
+    if given && changed_nothing && !is_canary {
+        score.not_staged.push(reasoned(fault, NO_SUCH_ROW));
+        return;
+    }
+    if named.is_empty() && !fault.caught_by.is_empty() {
+        score
+            .not_staged
+            .push(reasoned(fault, "none of its checks is asked of a given set"));
+        return;
+    }
+    let alone = outcome.as_ref().filter(|outcome| outcome.error.is_none());
+    let alone = alone.and_then(|outcome| outcome.alone.as_ref().map(|alone| !alone.is_empty()));
+    let told = Told::of(fault, named, trial, outcome);
+    if is_canary {
+        let nothing = fault.id.0 == "changes-nothing";
+        score.canaries.push(Canary {
+            id: fault.id.0.clone(),
+            ok: if nothing { told.error.is_some() } else { told.detected },
+        });
+    } else if fault.benign {
+        score.benign.push(BenignResult {
+            id: fault.id.0.clone(),
+            alarmed: told.error.is_none() && told.alarmed,
+            findings: told.findings,
+            error: told.error,
+        });
+    } else {
+        if let Some(seen) = alone {
+            score.alone.injected += 1;
+            score.alone.detected += u64::from(seen);
+            if !seen {
+                let reason = fault.unseen_alone.clone();
+                let reason = reason.unwrap_or_else(|| "no reason is given (unseen_alone)".to_owned());
+                score.alone.missed.push(reasoned(fault, reason));
+            }
+        }
+        score.faults.push(FaultResult {
+            id: fault.id.0.clone(),
+            group: fault.group.clone(),
+            stage: fault.stage.to_string(),
+            detected: told.detected,
+            caught_by: told.failed.into_iter().collect(),
+            expected: named.to_vec(),
+            error: told.error,
+            alone,
+            duration_ms: milliseconds(told.took),
+            booted: told.booted,
+        });
+    }
+}
+
+/// What is told of a fault, however it was judged.
+struct Told {
+    detected: bool,
+    alarmed: bool,
+    failed: BTreeSet<CheckId>,
+    findings: Vec<Finding>,
+    error: Option<String>,
+    took: Duration,
+    booted: bool,
+}
+
+impl Told {
+    fn of(fault: &Fault, named: &[CheckId], trial: Option<Trial>, outcome: Option<Outcome>) -> Told {
+        match (trial, outcome) {
+            (Some(trial), _) => Told {
+                detected: trial.detects(fault, named),
+                alarmed: trial.verdict != Verdict::Pass,
+                failed: trial.failed,
+                findings: trial.findings,
+                error: trial.error,
+                took: trial.took,
+                booted: true,
+            },
+            (None, Some(outcome)) => Told {
+                detected: outcome.detects(fault, named),
+                alarmed: outcome.is_alarmed(),
+                failed: outcome.failed,
+                findings: outcome.findings,
+                error: outcome.error,
+                took: outcome.took,
+                booted: false,
+            },
+            (None, None) => Told {
+                detected: false,
+                alarmed: false,
+                failed: BTreeSet::new(),
+                findings: Vec::new(),
+                error: Some("it was not tried".to_owned()),
+                took: Duration::ZERO,
+                booted: false,
+            },
+        }
+    }
+}
+
+async fn side_by_side(
+    faults: &[&Fault],
+    campaign: &Campaign,
+    template: &Template,
+    progress: &dyn Progress,
+) -> Result<Vec<(String, Trial)>, UsageError> {
+    let trials = faults.iter().map(|fault| async move {
+        let trial = Box::pin(template.try_out(Some(fault))).await?;
+        let named: Vec<CheckId> = fault
+            .caught_by
+            .iter()
+            .copied()
+            .filter(|id| campaign.request.from.is_none() || trial.asked.contains(id))
+            .collect();
+        progress.ended(&told(fault, &trial, &named));
+        Ok::<_, UsageError>((fault.id.0.clone(), trial))
+    });
+    // On one task: a drill holds database handles, which do not move between threads; the heavy parts have threads of their own.
+    stream::iter(trials)
+        .buffer_unordered(campaign.jobs.max(1))
+        .try_collect()
+        .await
+}
+
+fn told(fault: &Fault, trial: &Trial, named: &[CheckId]) -> Step {
     let is_as_it_should = if fault.benign {
         trial.error.is_none() && trial.verdict == Verdict::Pass
-    } else if fault.id.0 == "changes-nothing" {
-        trial.error.is_some()
     } else {
-        trial.detects(fault)
+        trial.detects(fault, named)
     };
-    let names: Vec<&str> = trial.failed.iter().map(|id| id.name()).collect();
-    let detail = match (&trial.error, names.is_empty()) {
+    let otherwise = trial.refused.clone().unwrap_or_else(|| trial.verdict.to_string());
+    step(
+        fault,
+        is_as_it_should,
+        trial.error.as_ref(),
+        &trial.failed,
+        otherwise,
+        trial.took,
+    )
+}
+
+fn told_at_rest(fault: &Fault, outcome: &Outcome, named: &[CheckId]) -> Step {
+    let is_as_it_should = if fault.benign {
+        outcome.error.is_none() && !outcome.is_alarmed()
+    } else if fault.id.0 == "changes-nothing" {
+        outcome.error.is_some()
+    } else {
+        outcome.detects(fault, named)
+    };
+    let otherwise = outcome
+        .refused
+        .clone()
+        .unwrap_or_else(|| "nothing alarmed".to_owned());
+    step(
+        fault,
+        is_as_it_should,
+        outcome.error.as_ref(),
+        &outcome.failed,
+        otherwise,
+        outcome.took,
+    )
+}
+
+fn step(
+    fault: &Fault,
+    is_as_it_should: bool,
+    error: Option<&String>,
+    failed: &BTreeSet<CheckId>,
+    otherwise: String,
+    took: Duration,
+) -> Step {
+    let names: Vec<&str> = failed.iter().map(|id| id.name()).collect();
+    let detail = match (error, names.is_empty()) {
         (Some(error), _) => error.clone(),
         (None, false) => names.join(", "),
-        (None, true) => trial.refused.clone().unwrap_or_else(|| trial.verdict.to_string()),
+        (None, true) => otherwise,
     };
     Step {
         name: fault.id.0.clone(),
         started_at: None,
-        duration_ms: crate::drills::context::milliseconds(trial.took),
+        duration_ms: milliseconds(took),
         outcome: if is_as_it_should {
             StepOutcome::Done
         } else {
             StepOutcome::Failed
         },
         detail,
-    }
-}
-
-fn canary(fault: &Fault, trial: &Trial) -> Canary {
-    let nothing = fault.id.0 == "changes-nothing";
-    let ok = if nothing {
-        trial.error.is_some() && !trial.detects(fault)
-    } else {
-        trial.detects(fault)
-    };
-    Canary {
-        id: fault.id.0.clone(),
-        ok,
-    }
-}
-
-fn result(fault: &Fault, trial: &Trial) -> FaultResult {
-    FaultResult {
-        id: fault.id.0.clone(),
-        group: fault.group.clone(),
-        stage: fault.stage.to_string(),
-        detected: trial.detects(fault),
-        caught_by: trial
-            .failed
-            .iter()
-            .copied()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect(),
-        expected: fault.caught_by.clone(),
-        error: trial.error.clone(),
-        duration_ms: crate::drills::context::milliseconds(trial.took),
-        booted: trial.booted,
     }
 }
 
@@ -355,10 +432,19 @@ async fn clean_runs(campaign: &Campaign, progress: &dyn Progress, score: &mut Sc
         score
             .alarms
             .extend(evidence.checks.iter().flat_map(|check| check.findings.clone()));
+        if !passed && evidence.checks.iter().all(|check| check.findings.is_empty()) {
+            let reasons = evidence.reasons.join("; ");
+            score.alarms.push(Finding::new(
+                format!("clean run, seed {}", evidence.run.seed),
+                "passes",
+                reasons,
+                "drill",
+            ));
+        }
         progress.ended(&Step {
             name: format!("clean run, seed {}", evidence.run.seed),
             started_at: None,
-            duration_ms: crate::drills::context::milliseconds(took),
+            duration_ms: milliseconds(took),
             outcome: if passed { StepOutcome::Done } else { StepOutcome::Failed },
             detail: evidence.reasons.join("; "),
         });

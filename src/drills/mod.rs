@@ -24,6 +24,10 @@ pub mod reference;
 pub mod replays;
 /// Clean instances, the restore, the restored pair's start.
 pub mod restoring;
+/// What a campaign of faults comes to.
+pub mod score;
+/// Faults in scratch copies of a snapshot, judged at rest.
+pub mod scratch;
 /// The source.
 pub mod source;
 /// Moments at which somebody else may act.

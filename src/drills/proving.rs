@@ -9,6 +9,7 @@ use crate::deployment::Service;
 use crate::drills::context::{DrillContext, Stop, chain, milliseconds};
 use crate::drills::instances::{Deployment, Pair, Restored};
 use crate::drills::reads::{self, Look};
+use crate::drills::replays::Rows;
 use crate::drills::restoring::{self, Prepared};
 use crate::drills::source::Written;
 use crate::drills::stages::Reached;
@@ -101,8 +102,8 @@ pub async fn prove(
     let Restored(mut pair) = restored;
     let urls = running(context, &pair)?;
     let mut access = source::access_at(&urls, deployment);
-    let databases = open(context, taken).await?;
-    match landmark(&databases, written) {
+    let (databases, expected) = open(context, taken).await?;
+    match landmark(&expected, written) {
         Some(landmark) => restoring::measure_recovery(context, &access, &landmark).await?,
         None if written.is_none() => context.not_asked(
             CheckId::Rto.name(),
@@ -112,9 +113,13 @@ pub async fn prove(
         None => context.record(CheckId::Rto, None, Judgement::default(), Duration::ZERO),
     }
     changed_files(context, &databases, prepared, &pair).await?;
-    let read = Box::pin(read_back(context, deployment, &databases, written, &mut access, &pair)).await;
+    let read = Box::pin(read_back(context, deployment, &expected, written, &mut access, &pair)).await;
     if read.is_ok() {
-        Box::pin(replays::ask(context, deployment, &databases, written, &access)).await?;
+        let rows = Rows {
+            restored: &databases,
+            expected: &expected,
+        };
+        Box::pin(replays::ask(context, deployment, &rows, written, &access)).await?;
     }
     watch(context, &mut pair).await;
     access.close();
@@ -194,12 +199,13 @@ fn told(error: &DatabaseError) -> ProvingError {
     ProvingError::Files(chain(error))
 }
 
-async fn open(context: &mut DrillContext, taken: &Taken) -> Result<Databases, Stop> {
-    let folder = taken.snapshot.clone();
+/// What was restored, and what is expected: the same but in trials of a given set, which plays the source.
+async fn open(context: &mut DrillContext, taken: &Taken) -> Result<(Databases, Databases), Stop> {
+    let (folder, expected) = (taken.snapshot.clone(), taken.expected.clone());
     context
         .step("open the snapshot's rows", async move {
-            let databases = Databases::open(&folder)?;
-            Ok::<_, ProvingError>((databases, "read-only, as untrusted input".to_owned()))
+            let both = (Databases::open(&folder)?, Databases::open(&expected)?);
+            Ok::<_, ProvingError>((both, "read-only, as untrusted input".to_owned()))
         })
         .await
 }

@@ -15,7 +15,11 @@ use crate::evidence::{CheckId, Judgement};
 use crate::snapshot::database::Databases;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::time::Instant;
+
+/// How many senders are taken over at most; registrations are limited to ten a minute (contract 2.0).
+const MOST_TAKEN_OVER: usize = 6;
 
 /// Why a question about replays could not be asked at all; recorded as a finding of its check.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +29,14 @@ pub enum ReplayError {
     Look(#[from] ObserveError),
 }
 
+/// The rows that were restored, and those that must be seen again: the same but in trials of a given set.
+pub struct Rows<'a> {
+    /// What was restored.
+    pub restored: &'a Databases,
+    /// What is expected.
+    pub expected: &'a Databases,
+}
+
 /// Credentials first (nothing was overwritten yet), then new writes, then nonces; key take-over last of all.
 ///
 /// # Errors
@@ -32,7 +44,7 @@ pub enum ReplayError {
 pub async fn ask(
     context: &mut DrillContext,
     deployment: &Deployment,
-    databases: &Databases,
+    rows: &Rows<'_>,
     written: Option<&Written>,
     access: &Access,
 ) -> Result<(), Stop> {
@@ -41,7 +53,7 @@ pub async fn ask(
     let signers = written.map_or(given, |written| written.seeded.credentials.keys.clone());
     // The sender of new bus messages must be one for which the bus signs, and must stay itself.
     write_anew(context, deployment, &signers, access).await?;
-    send_again(context, databases, written, signers, access).await
+    send_again(context, rows, written, signers, access).await
 }
 
 async fn ask_credentials(
@@ -143,7 +155,7 @@ fn bus_identities(deployment: &Deployment) -> Vec<String> {
 
 async fn send_again(
     context: &mut DrillContext,
-    databases: &Databases,
+    rows: &Rows<'_>,
     written: Option<&Written>,
     signers: Signers,
     access: &Access,
@@ -152,9 +164,16 @@ async fn send_again(
     let seed = context.request.seed;
     let judged = context
         .step("send old nonces again", async {
-            let judged = match Claims::from_rows(databases) {
-                Ok(rows) => resent(access, &rows, written, signers, seed).await,
-                Err(error) => at_rest::unreadable(&error, None),
+            let known = match written {
+                Some(written) => {
+                    let facts = &written.seeded.facts;
+                    Ok(Claims::of_seed(&facts.intents, &facts.messages))
+                }
+                None => Claims::from_rows(rows.expected),
+            };
+            let judged = match (known, Claims::from_rows(rows.restored)) {
+                (Ok(known), Ok(rows)) => resent(access, &known, &rows, signers, seed).await,
+                (Err(error), _) | (_, Err(error)) => at_rest::unreadable(&error, None),
             };
             let detail = judged.observed.clone();
             Ok::<_, ReplayError>((judged, detail))
@@ -168,35 +187,28 @@ async fn send_again(
     Ok(())
 }
 
-async fn resent(
-    access: &Access,
-    rows: &Claims,
-    written: Option<&Written>,
-    mut signers: Signers,
-    seed: u64,
-) -> Judgement {
-    let ledger = written.map(|written| {
-        let facts = &written.seeded.facts;
-        Claims::of_seed(&facts.intents, &facts.messages)
-    });
-    let mut taken_over = None;
-    if !rows.intents.iter().any(|claim| signers.contains_key(&claim.from))
-        && let Some(sender) = rows.busiest_sender()
-    {
-        let secret: [u8; 32] = Sha256::digest(format!("take-over {seed}").as_bytes()).into();
+/// Without any sender's key, keys are taken over: of the busiest sender, and of those whose nonces are in doubt.
+async fn resent(access: &Access, known: &Claims, rows: &Claims, mut signers: Signers, seed: u64) -> Judgement {
+    let mut taken_over = BTreeSet::new();
+    if !known.intents.iter().any(|claim| signers.contains_key(&claim.from)) {
+        let doubted = claims::doubted_senders(known, rows);
+        let senders = known.busiest_sender().into_iter().chain(doubted);
+        taken_over = senders.take(MOST_TAKEN_OVER).map(str::to_owned).collect();
+    }
+    for sender in &taken_over {
+        let secret: [u8; 32] = Sha256::digest(format!("take-over {seed} {sender}").as_bytes()).into();
         let key = KeyPair::from_bytes(&secret);
         if let Err(error) = nonces::take_over(access, sender, &key).await {
             return error.judgement("key take-over on the throw-away instance");
         }
-        signers.insert(sender.to_owned(), key);
-        taken_over = Some(sender.to_owned());
+        signers.insert(sender.clone(), key);
     }
-    let plan = claims::plan(ledger.as_ref(), Some(rows), &signers);
+    let plan = claims::plan(Some(known), Some(rows), &signers);
     let mut judged = match Box::pin(nonces::observe(access, &plan, &signers, jiff::Timestamp::now())).await {
         Ok(facts) => nonces::judge(&plan, &facts),
         Err(error) => error.judgement(CheckId::Nonces.name()),
     };
-    if let Some(sender) = taken_over {
+    for sender in taken_over {
         judged.notes.push(format!(
             "no sender's key was given: the key of {sender} was taken over on the throw-away restored instance"
         ));

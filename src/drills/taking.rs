@@ -48,6 +48,8 @@ pub struct Taken {
     pub manifest: Manifest,
     /// Folder of the plain files made from the second, independent copy.
     pub independent: PathBuf,
+    /// Folder of the plain files whose rows say what must be seen again: the snapshot's own.
+    pub expected: PathBuf,
     /// The raw sets, where the harness took them.
     pub raw: Option<[RawSet; 2]>,
     /// The source's file sets; under `--from` the given ones.
@@ -140,6 +142,7 @@ fn take(request: Request, sets: &[FileSet; 2], independent: PathBuf, stages: &St
     // Whoever acted may have resealed the manifest.
     let manifest = Manifest::read(&folder).unwrap_or(manifest);
     Ok(Taken {
+        expected: folder.clone(),
         snapshot: folder,
         manifest,
         independent,
@@ -254,6 +257,7 @@ fn given_snapshot(given: &Path, work: &Path) -> Result<Taken, TakingError> {
     independent_copies(&sets, &independent)?;
     Ok(Taken {
         snapshot: given.to_owned(),
+        expected: given.to_owned(),
         manifest,
         independent,
         raw: None,
@@ -290,6 +294,7 @@ fn plain_backup(
     let independent = work.join("independent");
     independent_copies(&sets, &independent)?;
     Ok(Taken {
+        expected: folder.clone(),
         snapshot: folder,
         manifest,
         independent,

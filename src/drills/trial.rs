@@ -7,11 +7,12 @@ use crate::drills::backup_restore::{self, Taking};
 use crate::drills::context::{DrillContext, DrillRequest, Quiet, Stop, UsageError, chain, private_folder};
 use crate::drills::instances::Override;
 use crate::drills::restoring::Prepared;
+use crate::drills::scratch::{self, Specimen, copy_folder};
 use crate::drills::stages::{Acted, Reached, Stages};
 use crate::drills::taking::Taken;
 use crate::drills::{Ending, at_rest};
 use crate::evidence::{CheckId, Finding, Verdict};
-use crate::faults::fault::{Expect, Fault, Injection, Stage};
+use crate::faults::fault::{Expect, Fault, Injection, Stage, Start};
 use crate::faults::inject::{FaultError, Injected, inject};
 use crate::faults::target::{Live, Target};
 use crate::restore::Places;
@@ -24,21 +25,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Checks that need no running pair.
-const AT_REST: &[CheckId] = &[
-    CheckId::SnapshotSet,
-    CheckId::Integrity,
-    CheckId::Schema,
-    CheckId::Content,
-    CheckId::Invariants,
-    CheckId::Skew,
-    CheckId::Rpo,
-];
-
 /// The source's files of one trial, known once they were copied.
 type Sources = Arc<Mutex<Option<[FileSet; 2]>>>;
 
-/// A seeded, taken source that faults are injected into copies of.
+/// A taken source that faults are injected into copies of: seeded by the harness, or a given set that plays it.
 pub struct Template {
     /// What was asked for.
     pub request: DrillRequest,
@@ -52,6 +42,8 @@ pub struct Template {
 pub struct Trial {
     /// The verdict of the drill.
     pub verdict: Verdict,
+    /// Checks that were asked.
+    pub asked: BTreeSet<CheckId>,
     /// Checks that failed.
     pub failed: BTreeSet<CheckId>,
     /// All findings, for false alarms.
@@ -60,21 +52,21 @@ pub struct Trial {
     pub refused: Option<String>,
     /// The fault itself could not be injected, or changed nothing.
     pub error: Option<String>,
-    /// Whether a pair was started.
-    pub booted: bool,
+    /// Whether it could not because nothing would have changed.
+    pub changed_nothing: bool,
     /// How long it took.
     pub took: Duration,
 }
 
 impl Trial {
-    /// Whether the fault was detected: every check it names failed (any, where it names none), or the ending that it
-    /// expects happened. A fault that could not be injected is not detected.
+    /// Whether the fault was detected: every check named failed (any, where none is), or the ending that it expects
+    /// happened. A fault that could not be injected is not detected.
     #[must_use]
-    pub fn detects(&self, fault: &Fault) -> bool {
+    pub fn detects(&self, fault: &Fault, named: &[CheckId]) -> bool {
         if self.error.is_some() {
             return false;
         }
-        let caught = match fault.caught_by.as_slice() {
+        let caught = match named {
             [] => !self.failed.is_empty() || self.refused.is_some(),
             named => named.iter().all(|id| self.failed.contains(id)),
         };
@@ -87,7 +79,7 @@ impl Trial {
 }
 
 impl Template {
-    /// Seeds, stops and takes a source, and proves clean instances empty.
+    /// Seeds, stops and takes a source (or takes the given set), and proves clean instances empty.
     ///
     /// # Errors
     /// [`Ending`] as a drill's.
@@ -95,7 +87,14 @@ impl Template {
         request.keep = true;
         request.stages = Stages::default();
         let mut context = DrillContext::new(request.clone(), Box::new(Quiet))?;
-        let taking = Box::pin(backup_restore::take(&mut context)).await?;
+        let mut taking = match request.from.clone() {
+            None => Box::pin(backup_restore::take(&mut context)).await?,
+            Some(from) => Box::pin(backup_restore::take_given(&mut context, &from)).await?,
+        };
+        if request.from.is_some() {
+            // The given set plays the source: its own rows must be seen again, whatever becomes of the snapshot.
+            taking.taken.expected.clone_from(&taking.taken.independent);
+        }
         Ok(Template {
             request,
             taking,
@@ -103,19 +102,41 @@ impl Template {
         })
     }
 
+    /// The snapshot, to be judged at rest in scratch copies.
+    ///
+    /// # Errors
+    /// [`UsageError`] when the scratch folder cannot be made.
+    pub fn specimen(&self) -> Result<Specimen, UsageError> {
+        scratch::specimen(&self.context, &self.taking)
+            .map_err(|error| UsageError(format!("cannot make a folder for scratch copies: {error}")))
+    }
+
     /// Removes the template's files.
     pub fn discard(mut self) {
         self.context.discard();
     }
 
-    /// Why this fault cannot be staged here, if so.
+    /// Why this fault cannot be staged on this request, if so.
     #[must_use]
-    pub fn cannot_stage(fault: &Fault) -> Option<String> {
+    pub fn cannot_stage(request: &DrillRequest, fault: &Fault) -> Option<String> {
         if let Some(reason) = fault.not_staged() {
             return Some(reason.to_owned());
         }
-        if let Injection::Hook(name) = &fault.injection {
-            return Some(format!("needs the hook {name:?} in the drill"));
+        match &fault.injection {
+            Injection::Hook(name) => return Some(format!("needs the hook {name:?} in the drill")),
+            Injection::Start(starts) => {
+                let switched = starts.iter().find(|start| !start.args.is_empty());
+                let foreign = |start: &Start| {
+                    let services = Service::ALL.into_iter();
+                    services
+                        .filter(|service| start.service.is_none_or(|named| named == *service))
+                        .any(|service| !request.environment.service(service).command.is_empty())
+                };
+                if switched.is_some_and(foreign) {
+                    return Some("a switch of the reference services; this environment has its own".to_owned());
+                }
+            }
+            _ => {}
         }
         match fault.stage {
             Stage::Source | Stage::Environment | Stage::Schema | Stage::Report => {
@@ -148,8 +169,7 @@ impl Template {
             .started_at
             .clone_from(&self.context.evidence.run.started_at);
         context.outage_begins();
-        let booted = fault.is_none_or(needs_a_start);
-        let ended = Box::pin(self.drill(&mut context, fault, booted, &sources)).await;
+        let ended = Box::pin(self.drill(&mut context, fault, &sources)).await;
         let ended = match ended {
             Ok(()) => Ok(()),
             Err(Ending::Stop(stop)) => Err(stop),
@@ -162,12 +182,7 @@ impl Template {
             .lock()
             .ok()
             .and_then(|held| held.as_ref().and_then(|injected| injected.settle().err()));
-        let error = failure
-            .lock()
-            .ok()
-            .and_then(|mut held| held.take())
-            .or(unsettled)
-            .map(|error| chain(&error));
+        let error = failure.lock().ok().and_then(|mut held| held.take()).or(unsettled);
         let refused = ended
             .as_ref()
             .err()
@@ -177,6 +192,7 @@ impl Template {
         let checks = &context.evidence.checks;
         Ok(Trial {
             verdict: context.evidence.verdict,
+            asked: checks.iter().map(|check| check.id).collect(),
             failed: checks
                 .iter()
                 .filter(|check| check.verdict == Verdict::Fail)
@@ -184,8 +200,8 @@ impl Template {
                 .collect(),
             findings: checks.iter().flat_map(|check| check.findings.clone()).collect(),
             refused,
-            error,
-            booted,
+            changed_nothing: error.as_ref().is_some_and(FaultError::is_changed_nothing),
+            error: error.map(|error| chain(&error)),
             took: began.elapsed(),
         })
     }
@@ -194,10 +210,9 @@ impl Template {
         &self,
         context: &mut DrillContext,
         fault: Option<&Fault>,
-        booted: bool,
         sources_of_fault: &Sources,
     ) -> Result<(), Ending> {
-        let written = Some(&self.taking.written);
+        let written = self.taking.written.as_ref();
         let sources = self.copy_source(context).map_err(|error| Stop {
             step: "prepare".to_owned(),
             cause: chain(&error),
@@ -208,9 +223,6 @@ impl Template {
         let taken = self.copy_set(context, fault, sources)?;
         let prepared = self.place(context)?;
         at_rest::snapshot(context, &taken, &prepared, written).await?;
-        if !booted {
-            return Ok(at_rest::compare_content(context, &taken, None).await?);
-        }
         let mut deployment = self.taking.deployment.clone();
         if let Some(Injection::Start(starts)) = fault.map(|fault| &fault.injection) {
             for start in starts {
@@ -253,7 +265,7 @@ impl Template {
         };
         if let Err(cause) = made {
             let step = "take the snapshot".to_owned();
-            at_rest::nothing_taken(context, &cause, Some(&self.taking.written));
+            at_rest::nothing_taken(context, &cause, self.taking.written.as_ref());
             return Err(Ending::Stop(Stop { step, cause }));
         }
         let told = context
@@ -268,6 +280,11 @@ impl Template {
             manifest: Manifest::read(&folder).unwrap_or_else(|_| template.manifest.clone()),
             snapshot: folder,
             independent: template.independent.clone(),
+            expected: if self.request.from.is_some() {
+                template.expected.clone()
+            } else {
+                context.folders.snapshot.clone()
+            },
             raw: None,
             source_sets: sources.to_vec(),
             witnesses: template.witnesses.clone(),
@@ -300,7 +317,7 @@ impl Template {
             bus: template.source_sets[1].clone(),
             directory_identity: template.manifest.directory_identity.clone(),
             origin: template.manifest.origin.clone(),
-            cut_at: Some(self.taking.written.cut_at),
+            cut_at: self.taking.written.as_ref().map(|written| written.cut_at),
             taken_at: jiff::Timestamp::now(),
             raw_folder: context.folders.work.join("unused"),
             folder: context.folders.snapshot.clone(),
@@ -330,9 +347,10 @@ impl Template {
     }
 }
 
-fn needs_a_start(fault: &Fault) -> bool {
-    let at_rest = matches!(fault.stage, Stage::Set | Stage::Snapshot);
-    !at_rest || fault.caught_by.iter().any(|id| !AT_REST.contains(id))
+/// Whether a check that looks at a running pair is to catch the fault.
+#[must_use]
+pub fn needs_a_start(fault: &Fault) -> bool {
+    !scratch::can_judge(fault) || fault.caught_by.iter().any(|id| !scratch::CHECKS.contains(id))
 }
 
 /// Injects the fault when the drill reaches its stage.
@@ -408,16 +426,4 @@ fn target(moment: &Reached) -> Option<Target> {
             Some(target)
         }
     }
-}
-
-/// Plain copies of a folder's files with their modes; never links.
-fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
-    private_folder(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
 }

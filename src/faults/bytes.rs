@@ -70,6 +70,18 @@ pub enum BytesError {
     },
 }
 
+impl BytesError {
+    /// Whether the file is not there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        match self {
+            BytesError::NoFile { .. } => true,
+            BytesError::File { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+}
+
 /// Whether a name of a file is one that an operation may use.
 ///
 /// # Errors

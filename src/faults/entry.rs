@@ -33,6 +33,7 @@ struct Entry {
     #[serde(default)]
     expect: Option<String>,
     reseal: Option<bool>,
+    unseen_alone: Option<String>,
 }
 
 /// The fault of a table; `number` names it where it has no id.
@@ -79,6 +80,7 @@ pub(crate) fn fault(table: toml::Table, benign: bool, path: &Path, number: &str)
         caught_by,
         expect,
         reseal: entry.reseal.unwrap_or(true),
+        unseen_alone: entry.unseen_alone,
         benign,
         file: path.to_owned(),
     })

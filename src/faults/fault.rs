@@ -292,6 +292,8 @@ pub struct Fault {
     pub expect: Expect,
     /// Whether what was recorded of the files is recorded again after the injection.
     pub reseal: bool,
+    /// Why a backup alone cannot show it, where none of its rows contradicts another.
+    pub unseen_alone: Option<String>,
     /// Whether it is a benign control.
     pub benign: bool,
     /// The file that holds it; empty for a generated one.

@@ -102,6 +102,18 @@ pub enum FaultError {
     },
 }
 
+impl FaultError {
+    /// Whether there was nothing for the fault to bite: no such row, no such file.
+    #[must_use]
+    pub fn is_changed_nothing(&self) -> bool {
+        match self {
+            FaultError::ChangedNothing { .. } | FaultError::NotHere { .. } => true,
+            FaultError::Bytes { source, .. } => source.is_missing(),
+            _ => false,
+        }
+    }
+}
+
 /// An injected fault. Keep it until the drill has ended: a proxy lives as long as this value.
 #[derive(Debug)]
 pub struct Injected {

@@ -96,6 +96,7 @@ fn named(change: Change, seed: u64, number: usize) -> Fault {
         caught_by: Vec::new(),
         expect: Expect::Fail,
         reseal: change.reseal,
+        unseen_alone: None,
         benign: false,
         file: PathBuf::new(),
     }

@@ -45,6 +45,9 @@ pub fn toml_text(fault: &Fault) -> Result<String, toml::ser::Error> {
     if fault.expect != Expect::Fail {
         set("expect", Value::from(fault.expect.name()));
     }
+    if let Some(why) = &fault.unseen_alone {
+        set("unseen_alone", Value::from(why.as_str()));
+    }
     if !fault.caught_by.is_empty() {
         set("caught_by", written(&fault.caught_by)?);
     }

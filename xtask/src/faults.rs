@@ -4,7 +4,8 @@ use crate::exit::ExitCode;
 use crate::progress::Lines;
 use crate::{drill, refuse};
 use recovery_drills::drills::context::{Progress, Quiet};
-use recovery_drills::drills::detection::{self, Campaign, Score};
+use recovery_drills::drills::detection::{self, Campaign};
+use recovery_drills::drills::score::{Score, lower_bound_percent, upper_bound_percent};
 use recovery_drills::drills::reference::workspace_root;
 use recovery_drills::faults::catalogue::{Catalogue, Wanted};
 use std::path::PathBuf;
@@ -87,6 +88,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
         catalogue,
         clean_runs: options.clean_runs,
         jobs: options.jobs,
+        at_rest: options.at_rest,
     };
     let runtime = match drill::runtime() {
         Ok(runtime) => runtime,
@@ -179,7 +181,10 @@ fn print_score(score: &Score) {
         "{} of {} faults detected{}, {} benign controls silent of {}, {} false alarms in {} clean runs{}, {} not staged",
         score.detected(),
         score.faults.len(),
-        percent(score.detection_bound_percent(), "with 95 % confidence at least"),
+        percent(
+            lower_bound_percent(score.detected() as u64, score.faults.len() as u64),
+            "with 95 % confidence at least"
+        ),
         score
             .benign
             .iter()
@@ -188,7 +193,7 @@ fn print_score(score: &Score) {
         score.benign.len(),
         score.false_alarms,
         score.clean_runs,
-        percent(score.alarm_bound_percent(), "less than"),
+        percent(upper_bound_percent(score.false_alarms, score.clean_runs), "less than"),
         score.not_staged.len()
     );
 }

@@ -1,0 +1,233 @@
+//! What a campaign of faults comes to: results, rates, bounds. Pure data.
+
+use crate::evidence::{CheckId, Finding, Verdict};
+use serde::Serialize;
+
+/// One fault and what came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct FaultResult {
+    /// Its id.
+    pub id: String,
+    /// Its group.
+    pub group: String,
+    /// Where it was injected.
+    pub stage: String,
+    /// Whether every check that had to catch it failed, or the expected ending happened.
+    pub detected: bool,
+    /// The checks that failed.
+    pub caught_by: Vec<CheckId>,
+    /// The checks that had to: those that it names, at rest only those that look at files.
+    pub expected: Vec<CheckId>,
+    /// Why it could not be injected, if so.
+    pub error: Option<String>,
+    /// Whether the backup alone shows it; `None` where it does not stand in a backup by itself.
+    pub alone: Option<bool>,
+    /// How long the trial took, in milliseconds.
+    pub duration_ms: u64,
+    /// Whether a pair was started for it.
+    pub booted: bool,
+}
+
+/// One benign control.
+#[derive(Debug, Clone, Serialize)]
+pub struct BenignResult {
+    /// Its id.
+    pub id: String,
+    /// Whether anything alarmed.
+    pub alarmed: bool,
+    /// What alarmed.
+    pub findings: Vec<Finding>,
+    /// Why it could not be injected, if so.
+    pub error: Option<String>,
+}
+
+/// One canary.
+#[derive(Debug, Clone, Serialize)]
+pub struct Canary {
+    /// `must-be-caught`, `changes-nothing`; `untouched` where the template itself alarmed.
+    pub id: String,
+    /// Whether it was as it should be.
+    pub ok: bool,
+}
+
+/// A fault with a reason: not staged, or not to be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reasoned {
+    /// Its id.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a backup alone shows: no source, no ledger, the manifest sealed again.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct AloneScore {
+    /// Faults that could stand in a backup by themselves.
+    pub injected: u64,
+    /// Of these, those that some check sees.
+    pub detected: u64,
+    /// The others, with why nothing in the backup contradicts them.
+    pub missed: Vec<Reasoned>,
+}
+
+/// What one check is there for.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckScore {
+    /// The check.
+    pub id: CheckId,
+    /// Detected faults that name it: with its verdict forced to pass they would be missed.
+    pub needed_by: u64,
+    /// Of these, those that no other check sees.
+    pub only_by: u64,
+}
+
+/// The whole score.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Score {
+    /// Injected faults only.
+    pub faults: Vec<FaultResult>,
+    /// Benign controls.
+    pub benign: Vec<BenignResult>,
+    /// Canaries.
+    pub canaries: Vec<Canary>,
+    /// What was not staged, with the reason.
+    pub not_staged: Vec<Reasoned>,
+    /// What a backup alone shows.
+    pub alone: AloneScore,
+    /// What each check is there for.
+    pub checks: Vec<CheckScore>,
+    /// Clean runs made: whole drills.
+    pub clean_runs: u64,
+    /// Clean runs that alarmed.
+    pub false_alarms: u64,
+    /// What the false alarms found.
+    pub alarms: Vec<Finding>,
+}
+
+impl Score {
+    /// How many injected faults were detected.
+    #[must_use]
+    pub fn detected(&self) -> usize {
+        self.faults.iter().filter(|fault| fault.detected).count()
+    }
+
+    /// Inconclusive when a canary is not as it should be or nothing was injected; fail on a miss or an alarm; else pass.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let missed = self.detected() < self.faults.len();
+        let alarmed = self.false_alarms > 0
+            || self
+                .benign
+                .iter()
+                .any(|benign| benign.alarmed || benign.error.is_some());
+        if self.canaries.iter().any(|canary| !canary.ok) {
+            Verdict::Inconclusive
+        } else if missed || alarmed {
+            Verdict::Fail
+        } else if self.faults.is_empty() && self.benign.is_empty() && self.clean_runs == 0 {
+            Verdict::Inconclusive
+        } else {
+            Verdict::Pass
+        }
+    }
+
+    /// Counts what each check is there for.
+    pub(crate) fn weigh_checks(&mut self) {
+        let detected = || self.faults.iter().filter(|fault| fault.detected);
+        let weighed = CheckId::ALL.iter().map(|id| CheckScore {
+            id: *id,
+            needed_by: detected().filter(|fault| fault.expected.contains(id)).count() as u64,
+            only_by: detected().filter(|fault| fault.caught_by == [*id]).count() as u64,
+        });
+        self.checks = weighed.collect();
+    }
+}
+
+/// Lower 95 % bound of a rate in percent, one-sided and exact (Clopper and Pearson): of 25 of 25 at least 88.7 %.
+/// `None` where nothing was tried.
+#[must_use]
+pub fn lower_bound_percent(of: u64, out_of: u64) -> Option<f64> {
+    if out_of == 0 || of > out_of {
+        return None;
+    }
+    if of == 0 {
+        return Some(0.0);
+    }
+    // The rate at which `of` or more of `out_of` happen in 5 % of all cases.
+    let (mut low, mut high) = (0.0_f64, 1.0_f64);
+    for _ in 0..60 {
+        let rate = f64::midpoint(low, high);
+        if at_least(of, out_of, rate) < 0.05 {
+            low = rate;
+        } else {
+            high = rate;
+        }
+    }
+    Some(100.0 * low)
+}
+
+/// Upper 95 % bound of a rate in percent.
+#[must_use]
+pub fn upper_bound_percent(of: u64, out_of: u64) -> Option<f64> {
+    lower_bound_percent(out_of.checked_sub(of)?, out_of).map(|bound| 100.0 - bound)
+}
+
+/// Probability of `of` or more successes in `out_of` tries.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn at_least(of: u64, out_of: u64, rate: f64) -> f64 {
+    let mut choose = 0.0_f64;
+    let mut sum = 0.0_f64;
+    for successes in 0..=out_of {
+        if successes > 0 {
+            choose += ((out_of - successes + 1) as f64).ln() - (successes as f64).ln();
+        }
+        if successes >= of {
+            let failures = (out_of - successes) as f64;
+            sum += (choose + successes as f64 * rate.ln() + failures * (1.0 - rate).ln()).exp();
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounded(bound: Option<f64>) -> Option<i64> {
+        #[expect(clippy::cast_possible_truncation, reason = "tenths of a percent")]
+        bound.map(|bound| (bound * 10.0).round() as i64)
+    }
+
+    #[test]
+    fn all_of_twenty_five_means_at_least_88_7_percent() {
+        assert_eq!(rounded(lower_bound_percent(25, 25)), Some(887));
+    }
+
+    #[test]
+    fn three_hundred_clean_runs_mean_less_than_one_percent_false_alarms() {
+        let bound = upper_bound_percent(0, 300).expect("a bound");
+        assert!(bound < 1.0, "{bound}");
+    }
+
+    #[test]
+    fn some_missed_lower_the_bound_and_none_tried_has_none() {
+        // R: binom.test(95, 100, alternative = "greater")$conf.int[1] is 0.8977.
+        assert_eq!(rounded(lower_bound_percent(95, 100)), Some(898));
+        assert_eq!(lower_bound_percent(0, 0), None);
+        assert_eq!(rounded(lower_bound_percent(0, 7)), Some(0));
+    }
+
+    #[test]
+    fn a_canary_that_is_not_as_it_should_be_proves_nothing() {
+        let score = Score {
+            canaries: vec![Canary {
+                id: "must-be-caught".to_owned(),
+                ok: false,
+            }],
+            clean_runs: 1,
+            ..Score::default()
+        };
+        assert_eq!(score.verdict(), Verdict::Inconclusive);
+        assert_eq!(Score::default().verdict(), Verdict::Inconclusive);
+    }
+}
