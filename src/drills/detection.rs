@@ -8,6 +8,7 @@
 use crate::drills::context::{Base, DrillRequest, Progress, Quiet, UsageError, milliseconds};
 use crate::drills::score::{BenignResult, Canary, FaultResult, Reasoned, Score};
 use crate::drills::scratch::{self, Outcome, Specimen};
+use crate::drills::self_test::SelfTest;
 use crate::drills::trial::{Template, Trial, needs_a_start};
 use crate::drills::{self, Ending};
 use crate::evidence::{CheckId, Finding, Step, StepOutcome, Verdict};
@@ -176,11 +177,11 @@ fn no_copy(error: std::io::Error) -> UsageError {
 /// The checks that have to catch the fault here: all that it names; at rest those that look at files; of a given set those
 /// that are asked of it.
 fn named(campaign: &Campaign, fault: &Fault, asked: Option<&BTreeSet<CheckId>>, specimen: &Specimen) -> Vec<CheckId> {
-    let of_given = |id: &CheckId| match asked {
-        Some(asked) => campaign.request.from.is_none() || asked.contains(id),
-        None => scratch::CHECKS.contains(id) && specimen.asks(*id),
+    let Some(asked) = asked else {
+        return specimen.asked(fault);
     };
-    fault.caught_by.iter().copied().filter(of_given).collect()
+    let is_asked = |id: &CheckId| campaign.request.from.is_none() || asked.contains(id);
+    fault.caught_by.iter().copied().filter(is_asked).collect()
 }
 
 /// Judges all faults that files show; `None` for the others.
@@ -415,6 +416,7 @@ async fn clean_runs(campaign: &Campaign, progress: &dyn Progress, score: &mut Sc
     let drills = (1..=campaign.clean_runs).map(|n| {
         let mut request = campaign.request.clone();
         request.seed = campaign.request.seed.wrapping_add(n);
+        request.self_test = SelfTest::Skipped;
         async move {
             let began = Instant::now();
             let runs = request.runs.clone();

@@ -120,6 +120,12 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// When it became ready.
+    #[must_use]
+    pub fn ready_at(&self) -> Instant {
+        self.started + self.ready.after
+    }
+
     /// Base URL.
     #[must_use]
     pub fn url(&self) -> String {

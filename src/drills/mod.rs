@@ -28,6 +28,8 @@ pub mod restoring;
 pub mod score;
 /// Faults in scratch copies of a snapshot, judged at rest.
 pub mod scratch;
+/// A drill's own detection power.
+pub mod self_test;
 /// The source.
 pub mod source;
 /// Moments at which somebody else may act.
@@ -78,6 +80,7 @@ pub async fn perform(
 ) -> Result<Evidence, UsageError> {
     // Beyond RLIMIT_FSIZE a write then fails, as on a full disk, instead of ending the harness without any evidence.
     let _beyond_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
+    self_test::check(&request.self_test)?;
     let mut context = DrillContext::new(request, progress)?;
     let mut interrupted = false;
     let ended = {

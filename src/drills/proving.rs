@@ -14,12 +14,15 @@ use crate::drills::restoring::{self, Prepared};
 use crate::drills::source::Written;
 use crate::drills::stages::Reached;
 use crate::drills::taking::Taken;
-use crate::drills::{at_rest, replays, source};
+use crate::drills::{at_rest, replays, scratch, self_test, source};
 use crate::evidence::{CheckId, Component, Judgement};
 use crate::snapshot::database::{DatabaseError, Databases};
 use crate::snapshot::summary;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+/// How long a restored pair is watched at least, from its readiness on, where stability is asked in earnest.
+pub const WATCHED_FOR: Duration = Duration::from_millis(3_500);
 
 /// Why a question does not arise under `--from`; the service still answered with an empty list.
 const NO_ROWS: &str = "no rows in this backup";
@@ -121,8 +124,18 @@ pub async fn prove(
         };
         Box::pin(replays::ask(context, deployment, &rows, written, &access)).await?;
     }
-    watch(context, &mut pair).await;
     access.close();
+    if read.is_ok() {
+        // The pair lives on meanwhile, and is watched.
+        if context.request.self_test.is_on() {
+            let specimen = scratch::specimen(context, taken, prepared, written);
+            self_test::measure(context, specimen).await?;
+        }
+        let watched_for = context.request.watched_for;
+        let until = pair.each().map(|instance| instance.ready_at() + watched_for);
+        tokio::time::sleep_until(until[0].max(until[1]).into()).await;
+    }
+    watch(context, &mut pair).await;
     read?;
     context
         .step("stop the restored pair", async {

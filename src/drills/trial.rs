@@ -8,9 +8,10 @@ use crate::drills::context::{DrillContext, DrillRequest, Quiet, Stop, UsageError
 use crate::drills::instances::Override;
 use crate::drills::restoring::Prepared;
 use crate::drills::scratch::{self, Specimen, copy_folder};
+use crate::drills::self_test::SelfTest;
 use crate::drills::stages::{Acted, Reached, Stages};
 use crate::drills::taking::Taken;
-use crate::drills::{Ending, at_rest};
+use crate::drills::{Ending, at_rest, proving};
 use crate::evidence::{CheckId, Finding, Verdict};
 use crate::faults::fault::{Expect, Fault, Injection, Stage, Start};
 use crate::faults::inject::{FaultError, Injected, inject};
@@ -86,6 +87,8 @@ impl Template {
     pub async fn make(mut request: DrillRequest) -> Result<Template, Ending> {
         request.keep = true;
         request.stages = Stages::default();
+        request.self_test = SelfTest::Skipped;
+        request.watched_for = Duration::ZERO;
         let mut context = DrillContext::new(request.clone(), Box::new(Quiet))?;
         let mut taking = match request.from.clone() {
             None => Box::pin(backup_restore::take(&mut context)).await?,
@@ -107,7 +110,8 @@ impl Template {
     /// # Errors
     /// [`UsageError`] when the scratch folder cannot be made.
     pub fn specimen(&self) -> Result<Specimen, UsageError> {
-        scratch::specimen(&self.context, &self.taking)
+        let taking = &self.taking;
+        scratch::specimen(&self.context, &taking.taken, &taking.prepared, taking.written.as_ref())
             .map_err(|error| UsageError(format!("cannot make a folder for scratch copies: {error}")))
     }
 
@@ -159,6 +163,9 @@ impl Template {
         let failure: Arc<Mutex<Option<FaultError>>> = Arc::default();
         let sources: Sources = Arc::default();
         if let Some(fault) = fault {
+            if fault.caught_by.is_empty() || fault.caught_by.contains(&CheckId::Stability) {
+                request.watched_for = proving::WATCHED_FOR;
+            }
             request.stages = acting(fault.clone(), shared.clone(), failure.clone(), sources.clone());
         }
         let mut context = DrillContext::new(request, Box::new(Quiet))?;

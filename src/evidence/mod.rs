@@ -2,6 +2,7 @@
 //!
 //! Plain serde data. Opens its own file and nothing else; never a clock, never a service.
 
+mod bound;
 mod finding;
 mod ids;
 mod record;
@@ -10,6 +11,7 @@ mod shown;
 mod store;
 mod verdict;
 
+pub use bound::{lower_bound_percent, upper_bound_percent};
 pub use finding::{CheckRecord, Finding, Judgement};
 pub use ids::{CheckId, FaultId};
 pub use record::{

@@ -244,6 +244,8 @@ pub struct Detection {
     pub alone_detected: Option<u64>,
     /// Clean runs that alarmed.
     pub false_alarms: Option<u64>,
-    /// Clean runs made.
+    /// Clean runs made: untouched copies and benign changes.
     pub clean_runs: Option<u64>,
+    /// Why nothing was measured.
+    pub not_measured: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! The recovery-drill report: one screen of summary first, then steps, checks, findings, backups, commands, versions.
 
-use crate::evidence::{CheckId, CheckRecord, Evidence, NotAsked, StepOutcome, Verdict};
+use crate::evidence::{CheckId, CheckRecord, Evidence, NotAsked, StepOutcome, Verdict, lower_bound_percent};
 use std::fmt::Write as _;
 
 /// How many findings of one check are printed; the evidence holds more.
@@ -61,7 +61,9 @@ fn summary(out: &mut String, evidence: &Evidence) {
     row(out, "RTO", &rto(evidence));
     row(out, "RPO", &rpo(evidence));
     row(out, "Checks", &check_counts(evidence));
-    row(out, "Detection rate of these checks", &detection(evidence));
+    let [with_source, alone] = detection(evidence);
+    row(out, "Detection rate of these checks, with source", &with_source);
+    row(out, "Detection rate by the backup alone", &alone);
     row(out, "Environments reset", &list(&evidence.environments_reset));
     row(out, "Backups taken", &stored(evidence));
     row(
@@ -133,12 +135,35 @@ fn check_counts(evidence: &Evidence) -> String {
     )
 }
 
-fn detection(evidence: &Evidence) -> String {
+/// What the checks caught of the faults injected into copies of this snapshot, twice: with everything that the drill knows,
+/// and with nothing but the backup.
+fn detection(evidence: &Evidence) -> [String; 2] {
     let detection = &evidence.detection;
-    match (detection.detected, detection.injected) {
-        (Some(detected), Some(injected)) => format!("{detected} of {injected} injected faults detected"),
+    let rate = |of: Option<u64>, out_of: Option<u64>, words: &str| match (of, out_of) {
+        (Some(of), Some(out_of)) => {
+            let bound = lower_bound_percent(of, out_of);
+            let bound = bound.map(|bound| format!(" (with 95 % confidence at least {bound:.1} %)"));
+            format!("{of} of {out_of} {words}{}", bound.unwrap_or_default())
+        }
         _ => "not measured".to_owned(),
+    };
+    let mut with_source = rate(
+        detection.detected,
+        detection.injected,
+        "faults injected into copies of this snapshot detected",
+    );
+    if let (Some(alarms), Some(runs)) = (detection.false_alarms, detection.clean_runs) {
+        let _ = write!(with_source, "; {alarms} alarms in {runs} copies without a fault");
     }
+    if let Some(missed) = detection.missed.as_ref().filter(|missed| !missed.is_empty()) {
+        let _ = write!(with_source, "; missed: {}", missed.join(", "));
+    }
+    let alone = rate(
+        detection.alone_detected,
+        detection.alone_injected,
+        "contradict the backup's own rows or structure; a careful, consistent edit never does",
+    );
+    [with_source, alone]
 }
 
 fn stored(evidence: &Evidence) -> String {
@@ -199,9 +224,9 @@ fn not_proven(out: &mut String, evidence: &Evidence) {
         any = true;
         let _ = writeln!(out, "- {}: not reached, the drill ended before", missed.join(", "));
     }
-    if evidence.detection.injected.is_none() {
+    if let Some(why) = &evidence.detection.not_measured {
         any = true;
-        out.push_str("- Detection rate: not measured in this run\n");
+        let _ = writeln!(out, "- Detection rate: not measured in this run: {}", text(why));
     }
     if !any {
         out.push_str("Nothing was left out.\n");

@@ -4,13 +4,25 @@ use crate::deployment::schema::{
     ColumnRow, ForeignKeyRow, IndexColumnRow, IndexRow, ObjectRow, SchemaFacts, SchemaRows, TableRow,
 };
 use crate::snapshot::database::{Database, DatabaseError, Row};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Schemas met in this process by their objects: all that the pragmas tell is derived from the text of `sqlite_schema`, and
+/// a drill reads the same two schemas again and again.
+static KNOWN: Mutex<Vec<Arc<Known>>> = Mutex::new(Vec::new());
+/// How many schemas are remembered.
+const MOST_KNOWN: usize = 64;
+
+struct Known {
+    rows: SchemaRows,
+    facts: SchemaFacts,
+}
 
 /// The schema facts of an open database.
 ///
 /// # Errors
 /// [`DatabaseError::Read`].
 pub fn schema_facts(database: &Database) -> Result<SchemaFacts, DatabaseError> {
-    Ok(SchemaFacts::of(&schema_rows(database)?))
+    Ok(known(database)?.facts.clone())
 }
 
 /// The rows of `sqlite_schema` and of the schema pragmas.
@@ -18,11 +30,31 @@ pub fn schema_facts(database: &Database) -> Result<SchemaFacts, DatabaseError> {
 /// # Errors
 /// [`DatabaseError::Read`].
 pub fn schema_rows(database: &Database) -> Result<SchemaRows, DatabaseError> {
-    let objects: Vec<ObjectRow> = database
-        .rows(
-            "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name",
-            &[],
-        )?
+    Ok(known(database)?.rows.clone())
+}
+
+fn known(database: &Database) -> Result<Arc<Known>, DatabaseError> {
+    let objects = objects(database)?;
+    let remembered = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = remembered().iter().find(|known| known.rows.objects == objects) {
+        return Ok(known.clone());
+    }
+    let rows = read(database, objects)?;
+    let facts = SchemaFacts::of(&rows);
+    let known = Arc::new(Known { rows, facts });
+    let mut all = remembered();
+    if all.len() < MOST_KNOWN {
+        all.push(known.clone());
+    }
+    Ok(known)
+}
+
+fn objects(database: &Database) -> Result<Vec<ObjectRow>, DatabaseError> {
+    let rows = database.rows(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name",
+        &[],
+    )?;
+    Ok(rows
         .iter()
         .map(|row| ObjectRow {
             kind: text(row, "type"),
@@ -30,7 +62,10 @@ pub fn schema_rows(database: &Database) -> Result<SchemaRows, DatabaseError> {
             table: text(row, "tbl_name"),
             sql: row.text("sql").map(str::to_owned),
         })
-        .collect();
+        .collect())
+}
+
+fn read(database: &Database, objects: Vec<ObjectRow>) -> Result<SchemaRows, DatabaseError> {
     let tables: Vec<TableRow> = database
         .rows(
             "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema='main' AND type IN ('table', 'virtual') \

@@ -4,12 +4,14 @@ use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
 use recovery_drills::drills::context::{Base, DrillRequest, Quiet, UsageError};
 use recovery_drills::drills::reference;
+use recovery_drills::drills::self_test::SelfTest;
 use recovery_drills::drills::stages::{Reached, Stages};
 use recovery_drills::evidence::{CheckId, Evidence, Verdict};
 use recovery_drills::report::summary;
 use recovery_drills::snapshot;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A request on the reference services, and the folder that it runs in.
@@ -29,6 +31,9 @@ pub(crate) fn request(seed: u64) -> (DrillRequest, TempDir) {
         reference_services: Some(reference::ensure_built().expect("the reference services are built")),
         base: Base::default(),
         stages: Stages::default(),
+        self_test: SelfTest::Skipped,
+        watched_for: Duration::ZERO,
+        forced_pass: None,
     };
     (request, folder)
 }

@@ -7,12 +7,15 @@ use recovery_drills::deployment::Service;
 use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
 use recovery_drills::drills::context::{Base, DrillRequest, Progress, Quiet};
+use recovery_drills::drills::proving::WATCHED_FOR;
 use recovery_drills::drills::reference;
+use recovery_drills::drills::self_test::SelfTest;
 use recovery_drills::drills::stages::Stages;
 use recovery_drills::evidence::Evidence;
 use recovery_drills::report::summary;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Flags of `drill`.
@@ -49,6 +52,9 @@ pub(crate) struct Options {
     /// Print the evidence document alone on standard output
     #[arg(long)]
     json: bool,
+    /// Do not measure the checks' own detection power on this snapshot; the report then says so
+    #[arg(long)]
+    no_self_test: bool,
     /// Keep the working files of the run
     #[arg(long)]
     keep: bool,
@@ -111,6 +117,9 @@ pub(crate) fn reference_request(seed: u64) -> Result<DrillRequest, String> {
         reference_services,
         base: Base::default(),
         stages: Stages::default(),
+        self_test: SelfTest::Skipped,
+        watched_for: Duration::ZERO,
+        forced_pass: None,
     })
 }
 
@@ -178,6 +187,17 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
         reference_services,
         base: Base::default(),
         stages: Stages::default(),
+        watched_for: if options.no_self_test {
+            Duration::ZERO
+        } else {
+            WATCHED_FOR
+        },
+        self_test: if options.no_self_test {
+            SelfTest::Skipped
+        } else {
+            SelfTest::With(vec![catalogue_folder()])
+        },
+        forced_pass: None,
     })
 }
 
@@ -217,6 +237,11 @@ fn known(folder: &Path) -> String {
     } else {
         names.join(", ")
     }
+}
+
+/// The project's own fault catalogue.
+pub(crate) fn catalogue_folder() -> PathBuf {
+    reference::workspace_root().join("fixtures/faults")
 }
 
 /// The command as it was typed; it holds no secret, as secrets are never arguments.

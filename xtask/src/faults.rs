@@ -5,8 +5,9 @@ use crate::progress::Lines;
 use crate::{drill, refuse};
 use recovery_drills::drills::context::{Progress, Quiet};
 use recovery_drills::drills::detection::{self, Campaign};
-use recovery_drills::drills::score::{Score, lower_bound_percent, upper_bound_percent};
+use recovery_drills::drills::score::Score;
 use recovery_drills::drills::reference::workspace_root;
+use recovery_drills::evidence::{lower_bound_percent, upper_bound_percent};
 use recovery_drills::faults::catalogue::{Catalogue, Wanted};
 use std::path::PathBuf;
 
