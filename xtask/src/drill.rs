@@ -100,29 +100,6 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
         .map_err(|error| format!("cannot start the async runtime: {error}"))
 }
 
-/// A drill on the reference services.
-pub(crate) fn reference_request(seed: u64) -> Result<DrillRequest, String> {
-    let reference_services = Some(reference::ensure_built().map_err(|error| error.to_string())?);
-    Ok(DrillRequest {
-        drill: "backup-restore".to_owned(),
-        environment: Environment::reference(),
-        from: None,
-        keys: None,
-        directory_identity: None,
-        seed,
-        keep: false,
-        runs: reference::runs_folder(),
-        command: command_line(),
-        harness_git_sha: git_sha(),
-        reference_services,
-        base: Base::default(),
-        stages: Stages::default(),
-        self_test: SelfTest::Skipped,
-        watched_for: Duration::ZERO,
-        forced_pass: None,
-    })
-}
-
 fn close(options: &Options, evidence: &Evidence, runs: &Path) -> ExitCode {
     let path = options.reports.join(report::RECOVERY_DRILL);
     let own = runs.join(&evidence.run.id).join("report.md");
@@ -149,74 +126,93 @@ fn close(options: &Options, evidence: &Evidence, runs: &Path) -> ExitCode {
 }
 
 fn request(options: &Options) -> Result<DrillRequest, String> {
-    let environment = environment(options)?;
-    let missing = |path: &PathBuf| {
-        format!(
-            "{} does not exist; give a snapshot folder or a folder of database files",
-            path.display()
-        )
+    let subject = Subject {
+        environment: options.environment.as_deref(),
+        environments: &options.environments,
+        from: options.from.as_deref(),
+        keys: options.keys.as_deref(),
+        directory_identity: options.directory_identity.as_deref(),
     };
-    if let Some(from) = options.from.as_ref().filter(|from| !from.exists()) {
-        return Err(format!("--from: {}", missing(from)));
+    let mut request = subject.request(options.seed.unwrap_or_else(chosen_seed))?;
+    request.drill.clone_from(&options.name);
+    request.keep = options.keep;
+    if !options.no_self_test {
+        request.watched_for = WATCHED_FOR;
+        request.self_test = SelfTest::With(vec![catalogue_folder()]);
     }
-    if let Some(keys) = options.keys.as_ref().filter(|keys| !keys.is_file()) {
-        return Err(format!(
-            "--keys: {} is not a file; give a bus identity file (JSON)",
-            keys.display()
-        ));
-    }
-    let needs_reference = Service::ALL
-        .iter()
-        .any(|service| environment.service(*service).command.is_empty());
-    let reference_services = if needs_reference {
-        Some(reference::ensure_built().map_err(|error| error.to_string())?)
-    } else {
-        None
-    };
-    Ok(DrillRequest {
-        drill: options.name.clone(),
-        environment,
-        from: options.from.clone(),
-        keys: options.keys.clone(),
-        directory_identity: options.directory_identity.clone(),
-        seed: options.seed.unwrap_or_else(chosen_seed),
-        keep: options.keep,
-        runs: reference::runs_folder(),
-        command: command_line(),
-        harness_git_sha: git_sha(),
-        reference_services,
-        base: Base::default(),
-        stages: Stages::default(),
-        watched_for: if options.no_self_test {
-            Duration::ZERO
-        } else {
-            WATCHED_FOR
-        },
-        self_test: if options.no_self_test {
-            SelfTest::Skipped
-        } else {
-            SelfTest::With(vec![catalogue_folder()])
-        },
-        forced_pass: None,
-    })
+    Ok(request)
 }
 
-fn environment(options: &Options) -> Result<Environment, String> {
-    let Some(name) = &options.environment else {
+/// What is drilled, as the flags of several commands say it.
+pub(crate) struct Subject<'a> {
+    pub(crate) environment: Option<&'a str>,
+    pub(crate) environments: &'a Path,
+    pub(crate) from: Option<&'a Path>,
+    pub(crate) keys: Option<&'a Path>,
+    pub(crate) directory_identity: Option<&'a str>,
+}
+
+impl Subject<'_> {
+    /// The request of a drill of it, without a self-test.
+    pub(crate) fn request(&self, seed: u64) -> Result<DrillRequest, String> {
+        let environment = environment(self.environment, self.environments)?;
+        if let Some(from) = self.from.filter(|from| !from.exists()) {
+            return Err(format!(
+                "--from: {} does not exist; give a snapshot folder or a folder of database files",
+                from.display()
+            ));
+        }
+        if let Some(keys) = self.keys.filter(|keys| !keys.is_file()) {
+            return Err(format!(
+                "--keys: {} is not a file; give a bus identity file (JSON)",
+                keys.display()
+            ));
+        }
+        let needs_reference = Service::ALL
+            .iter()
+            .any(|service| environment.service(*service).command.is_empty());
+        let reference_services = if needs_reference {
+            Some(reference::ensure_built().map_err(|error| error.to_string())?)
+        } else {
+            None
+        };
+        Ok(DrillRequest {
+            drill: "backup-restore".to_owned(),
+            environment,
+            from: self.from.map(Path::to_owned),
+            keys: self.keys.map(Path::to_owned),
+            directory_identity: self.directory_identity.map(str::to_owned),
+            seed,
+            keep: false,
+            runs: reference::runs_folder(),
+            command: command_line(),
+            harness_git_sha: git_sha(),
+            reference_services,
+            base: Base::default(),
+            stages: Stages::default(),
+            self_test: SelfTest::Skipped,
+            watched_for: Duration::ZERO,
+            forced_pass: None,
+        })
+    }
+}
+
+fn environment(name: Option<&str>, folder: &Path) -> Result<Environment, String> {
+    let Some(name) = name else {
         return Ok(Environment::reference());
     };
     let given = PathBuf::from(name);
     let path = if given.extension().is_some_and(|ending| ending == "toml") {
         given
     } else {
-        options.environments.join(format!("{name}.toml"))
+        folder.join(format!("{name}.toml"))
     };
     let text = std::fs::read_to_string(&path).map_err(|error| {
         format!(
             "cannot read the environment {}: {error}; known in {}: {}",
             path.display(),
-            options.environments.display(),
-            known(&options.environments)
+            folder.display(),
+            known(folder)
         )
     })?;
     Environment::parse(&text, &path).map_err(|error| error.to_string())

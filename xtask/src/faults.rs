@@ -3,11 +3,10 @@
 use crate::exit::ExitCode;
 use crate::progress::Lines;
 use crate::{drill, refuse};
-use recovery_drills::drills::context::{Progress, Quiet};
+use recovery_drills::drills::context::{DrillRequest, Progress, Quiet};
 use recovery_drills::drills::detection::{self, Campaign};
 use recovery_drills::drills::score::Score;
-use recovery_drills::drills::reference::workspace_root;
-use recovery_drills::evidence::{lower_bound_percent, upper_bound_percent};
+use recovery_drills::evidence::{CheckId, lower_bound_percent, upper_bound_percent};
 use recovery_drills::faults::catalogue::{Catalogue, Wanted};
 use std::path::PathBuf;
 
@@ -18,7 +17,8 @@ const RTO_LIMIT_MS: u64 = 10_000;
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  cargo xtask faults --at-rest\n  cargo xtask faults --only agents-all-deleted\n  \
-                        cargo xtask faults --group bus-content --json"
+                        cargo xtask faults --group bus-content --json\n  \
+                        cargo xtask faults --from backups/2026-11-22 --keys identities.json"
 )]
 pub(crate) struct Options {
     /// Folder with further fault files, beside the project's own
@@ -39,9 +39,30 @@ pub(crate) struct Options {
     /// Whole clean drills with other seeds
     #[arg(long, default_value_t = 20)]
     clean_runs: u64,
-    /// Trials side by side
+    /// Trials with a running pair side by side
     #[arg(long, default_value_t = 3)]
     jobs: usize,
+    /// Name of an environment file (without .toml) or its path; the reference services where left out
+    #[arg(long)]
+    environment: Option<String>,
+    /// Folder of the environment files
+    #[arg(long, default_value = "fixtures/environments")]
+    environments: PathBuf,
+    /// How the services run
+    #[arg(long, default_value = "process", value_parser = ["process"])]
+    runtime: String,
+    /// This snapshot or plain backup plays the source: faults go into copies of it
+    #[arg(long)]
+    from: Option<PathBuf>,
+    /// With --from: a bus identity file with the agents' private keys
+    #[arg(long, requires = "from")]
+    keys: Option<PathBuf>,
+    /// With --from: what the directory called itself when the backup was taken
+    #[arg(long, requires = "from")]
+    directory_identity: Option<String>,
+    /// Deliberately take this check's verdict for a pass: what goes missed then is what needs it
+    #[arg(long, value_name = "CHECK")]
+    force_pass: Option<String>,
     /// Every random choice derives from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -76,12 +97,8 @@ pub(crate) fn run(options: Options) -> ExitCode {
         }
         return ExitCode::Pass;
     }
-    let request = match drill::reference_request(options.seed) {
-        Ok(mut request) => {
-            // A limit of its own, so that a slow recovery is a fault that can be told from a good one.
-            request.environment.rto_limit_ms = Some(RTO_LIMIT_MS);
-            request
-        }
+    let request = match request(&options) {
+        Ok(request) => request,
         Err(message) => return refuse(ExitCode::Usage, &message),
     };
     let campaign = Campaign {
@@ -106,8 +123,30 @@ pub(crate) fn run(options: Options) -> ExitCode {
     }
 }
 
+fn request(options: &Options) -> Result<DrillRequest, String> {
+    let forced_pass = match &options.force_pass {
+        None => None,
+        Some(name) => Some(CheckId::parse(name).ok_or_else(|| {
+            let known: Vec<&str> = CheckId::ALL.iter().map(|id| id.name()).collect();
+            format!("--force-pass: {name:?} is no check; use one of {}", known.join(", "))
+        })?),
+    };
+    let subject = drill::Subject {
+        environment: options.environment.as_deref(),
+        environments: &options.environments,
+        from: options.from.as_deref(),
+        keys: options.keys.as_deref(),
+        directory_identity: options.directory_identity.as_deref(),
+    };
+    let mut request = subject.request(options.seed)?;
+    // A limit of its own, so that a slow recovery is a fault that can be told from a good one.
+    request.environment.rto_limit_ms.get_or_insert(RTO_LIMIT_MS);
+    request.forced_pass = forced_pass;
+    Ok(request)
+}
+
 fn catalogue(options: &Options) -> Result<Catalogue, String> {
-    let mut folders = vec![workspace_root().join("fixtures/faults")];
+    let mut folders = vec![drill::catalogue_folder()];
     folders.extend(options.catalogue.iter().cloned());
     let wanted = Wanted {
         only: options.only.clone(),
@@ -128,44 +167,81 @@ fn close(options: &Options, score: &Score) -> ExitCode {
         }
     }
     if !options.quiet {
+        if !options.json {
+            print_table(score);
+        }
         print_score(score);
     }
     score.verdict().into()
 }
 
-fn print_score(score: &Score) {
-    for fault in score.faults.iter().filter(|fault| !fault.detected) {
-        let names =
-            |ids: &[recovery_drills::evidence::CheckId]| ids.iter().map(|id| id.name()).collect::<Vec<_>>().join(", ");
-        let error = fault
-            .error
-            .as_ref()
-            .map(|error| format!("; {error}"))
-            .unwrap_or_default();
-        eprintln!(
-            "missed {}: expected {}; failed {}{error}",
+fn names(ids: &[CheckId]) -> String {
+    ids.iter().map(|id| id.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// A row a fault: what caught it, what had to, what the backup alone shows, and the time.
+fn print_table(score: &Score) {
+    println!(
+        "{:<32} {:<8} {:<5} {:>6}  {:<40} expected",
+        "fault", "verdict", "alone", "ms", "caught by"
+    );
+    for fault in &score.faults {
+        let verdict = match (&fault.error, fault.detected) {
+            (Some(_), _) => "ERROR",
+            (None, true) => "caught",
+            (None, false) => "MISSED",
+        };
+        let alone = match fault.alone {
+            Some(true) => "seen",
+            Some(false) => "no",
+            None => "-",
+        };
+        println!(
+            "{:<32} {verdict:<8} {alone:<5} {:>6}  {:<40} {}",
             fault.id,
-            names(&fault.expected),
-            names(&fault.caught_by)
+            fault.duration_ms,
+            names(&fault.caught_by),
+            names(&fault.expected)
         );
     }
-    for benign in score
-        .benign
-        .iter()
-        .filter(|benign| benign.alarmed || benign.error.is_some())
-    {
-        let first = benign
-            .findings
-            .first()
-            .map(|finding| format!("{}: {}", finding.subject, finding.observed));
+    for benign in &score.benign {
+        let verdict = if benign.error.is_some() {
+            "ERROR"
+        } else if benign.alarmed {
+            "ALARM"
+        } else {
+            "silent"
+        };
+        println!("{:<32} {verdict:<8}", benign.id);
+    }
+}
+
+/// What is not as it should be, and why.
+fn print_trouble(score: &Score) {
+    for fault in score.faults.iter().filter(|fault| !fault.detected) {
+        let error = fault.error.as_ref().map(|error| format!("; {error}"));
         eprintln!(
-            "benign {} alarmed: {}",
-            benign.id,
-            benign.error.clone().or(first).unwrap_or_default()
+            "missed {}: expected {}; failed {}{}",
+            fault.id,
+            names(&fault.expected),
+            names(&fault.caught_by),
+            error.unwrap_or_default()
         );
+    }
+    for benign in &score.benign {
+        let first = benign.findings.first();
+        let first = first.map(|finding| format!("{}: {}", finding.subject, finding.observed));
+        if let Some(error) = &benign.error {
+            eprintln!("benign {} could not be injected: {error}", benign.id);
+        } else if benign.alarmed {
+            eprintln!("benign {} alarmed: {}", benign.id, first.unwrap_or_default());
+        }
     }
     for one in &score.not_staged {
         eprintln!("not staged {}: {}", one.id, one.reason);
+    }
+    for one in &score.alone.missed {
+        eprintln!("not seen in the backup alone {}: {}", one.id, one.reason);
     }
     for finding in score.alarms.iter().take(20) {
         eprintln!(
@@ -176,25 +252,32 @@ fn print_score(score: &Score) {
     for canary in score.canaries.iter().filter(|canary| !canary.ok) {
         eprintln!("canary {} is not as it should be: nothing is proven", canary.id);
     }
+}
+
+fn print_score(score: &Score) {
+    print_trouble(score);
     let percent =
         |bound: Option<f64>, word: &str| bound.map(|bound| format!(" ({word} {bound:.1} %)")).unwrap_or_default();
+    let silent = score
+        .benign
+        .iter()
+        .filter(|benign| !benign.alarmed && benign.error.is_none());
+    let (detected, injected) = (score.detected() as u64, score.faults.len() as u64);
     eprintln!(
-        "{} of {} faults detected{}, {} benign controls silent of {}, {} false alarms in {} clean runs{}, {} not staged",
-        score.detected(),
-        score.faults.len(),
+        "{detected} of {injected} faults detected{}, {} of {} alone{}, {} benign controls silent of {}, {} false alarms in {} clean \
+         runs{}, {} not staged",
+        percent(lower_bound_percent(detected, injected), "with 95 % confidence at least"),
+        score.alone.detected,
+        score.alone.injected,
         percent(
-            lower_bound_percent(score.detected() as u64, score.faults.len() as u64),
-            "with 95 % confidence at least"
+            lower_bound_percent(score.alone.detected, score.alone.injected),
+            "at least"
         ),
-        score
-            .benign
-            .iter()
-            .filter(|benign| !benign.alarmed && benign.error.is_none())
-            .count(),
+        silent.count(),
         score.benign.len(),
         score.false_alarms,
         score.clean_runs,
-        percent(upper_bound_percent(score.false_alarms, score.clean_runs), "less than"),
+        percent(upper_bound_percent(score.false_alarms, score.clean_runs), "at most"),
         score.not_staged.len()
     );
 }

@@ -4,6 +4,7 @@ mod doctor;
 mod drill;
 mod exit;
 mod faults;
+mod new;
 mod progress;
 mod report;
 mod snapshot;
@@ -43,6 +44,9 @@ enum Command {
     Doctor(doctor::Options),
     /// Run the tests: nextest where installed, else cargo test
     Test(test::Options),
+    /// Start a new piece of the harness
+    #[command(subcommand)]
+    New(new::Command),
     /// Everything that must hold before a commit: format, clippy, tidy, tests
     Ci,
     /// The structural rules of the house: imports, file sizes, paths, names in docs
@@ -58,6 +62,7 @@ fn main() -> std::process::ExitCode {
         Command::Snapshot(command) => snapshot::run(command),
         Command::Doctor(options) => doctor::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::New(command) => new::run(&command),
         Command::Ci => test::ci(),
         Command::Tidy => tidy::run(),
     };
