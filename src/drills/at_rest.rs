@@ -134,6 +134,7 @@ pub async fn snapshot(
         None
     };
     let ledger = written.map(|written| (written.seeded.ledger.clone(), written.cut_at));
+    let sealed = taken.sealed.clone();
     let taken_at = taken.manifest.taken_at.parse().ok();
     let rpo_limit = context.request.environment.rpo_limit_writes;
     let all = context
@@ -147,7 +148,10 @@ pub async fn snapshot(
                     CheckId::SnapshotSet,
                     None,
                     || snapshot_set::observe(&folder),
-                    |facts| snapshot_set::judge(facts, &plausible),
+                    |facts| match &sealed {
+                        Some(sealed) => snapshot_set::judge_sealed(facts, &plausible, sealed),
+                        None => snapshot_set::judge(facts, &plausible),
+                    },
                 )];
                 let each = std::thread::scope(|scope| {
                     let alone = scope.spawn(|| by_itself(&folder, taken_at));

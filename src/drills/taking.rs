@@ -46,6 +46,8 @@ pub struct Taken {
     pub snapshot: PathBuf,
     /// Its manifest.
     pub manifest: Manifest,
+    /// The manifest as the harness sealed it, before anybody could alter the folder; `None` for a set sealed by others.
+    pub sealed: Option<Manifest>,
     /// Folder of the plain files made from the second, independent copy.
     pub independent: PathBuf,
     /// The raw sets, where the harness took them.
@@ -134,14 +136,21 @@ fn take(request: Request, sets: &[FileSet; 2], independent: PathBuf, stages: &St
         };
         (made(), second.join())
     });
-    let (raw, Snapshot { folder, manifest }) = made?;
+    let (
+        raw,
+        Snapshot {
+            folder,
+            manifest: sealed,
+        },
+    ) = made?;
     second.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     stages.reached(&Reached::Snapshot { folder: folder.clone() })?;
     // Whoever acted may have resealed the manifest.
-    let manifest = Manifest::read(&folder).unwrap_or(manifest);
+    let manifest = Manifest::read(&folder).unwrap_or_else(|_| sealed.clone());
     Ok(Taken {
         snapshot: folder,
         manifest,
+        sealed: Some(sealed),
         independent,
         raw: Some(raw),
         source_sets: sets.to_vec(),
@@ -255,6 +264,7 @@ fn given_snapshot(given: &Path, work: &Path) -> Result<Taken, TakingError> {
     Ok(Taken {
         snapshot: given.to_owned(),
         manifest,
+        sealed: None,
         independent,
         raw: None,
         source_sets: sets.to_vec(),
@@ -291,6 +301,7 @@ fn plain_backup(
     independent_copies(&sets, &independent)?;
     Ok(Taken {
         snapshot: folder,
+        sealed: Some(manifest.clone()),
         manifest,
         independent,
         raw: Some(adopted.raw),

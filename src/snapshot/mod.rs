@@ -24,6 +24,8 @@ pub mod quiescent;
 pub mod raw;
 #[cfg(test)]
 pub(crate) mod recorded;
+/// Whether the members of a manifest hold.
+pub mod recount;
 mod reseal;
 /// What SQLite tells of a schema.
 pub mod schema_rows;
