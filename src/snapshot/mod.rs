@@ -16,8 +16,12 @@ pub mod difference;
 pub mod digest;
 /// File sets as values.
 pub mod file_set;
+/// The first 100 bytes of a database file.
+pub mod header;
 /// What a snapshot says of itself.
 pub mod manifest;
+/// Which part of a database file a byte belongs to.
+pub mod page_area;
 /// Whether anybody uses a file set.
 pub mod quiescent;
 /// The raw set of a stopped source.
