@@ -3,7 +3,7 @@
 //! A value that SQLite would store as it was, or refuse, is never chosen.
 
 use crate::faults::random::ground::{Affinity, Column, Ground, Table};
-use crate::faults::random::{Change, rows, statements};
+use crate::faults::random::{Change, literal, rows, statements};
 use crate::snapshot::database::{Cell, quoted};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -234,25 +234,6 @@ fn moved(cell: &Cell, by_ms: i64) -> Option<Cell> {
     }
 }
 
-/// A value as SQL.
-pub(crate) fn literal(cell: &Cell) -> String {
-    match cell {
-        Cell::Null => "NULL".to_owned(),
-        Cell::Integer(number) => number.to_string(),
-        Cell::Real(number) => format!("{number:?}"),
-        Cell::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) if !text.contains('\0') => format!("'{}'", text.replace('\'', "''")),
-            _ => format!("CAST({} AS TEXT)", blob(bytes)),
-        },
-        Cell::Blob(bytes) => blob(bytes),
-    }
-}
-
-fn blob(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("x'{digits}'")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,13 +288,5 @@ mod tests {
         assert!(!stored(Affinity::Integer, Cell::Integer(1), Cell::Null), "refused");
         let two = table(Affinity::Text, vec![text("a"), text("b")]);
         assert!(!is_stored(&two, 0, &text("a"), &text("b")), "a key twice");
-    }
-
-    #[test]
-    fn literals_hold_what_text_cannot_say() {
-        assert_eq!(literal(&text("it's")), "'it''s'");
-        assert_eq!(literal(&text("a\0b")), "CAST(x'610062' AS TEXT)");
-        assert_eq!(literal(&Cell::Real(1.0)), "1.0");
-        assert_eq!(literal(&Cell::Blob(vec![0, 255])), "x'00ff'");
     }
 }

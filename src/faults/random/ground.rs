@@ -4,6 +4,7 @@ use crate::deployment::Service;
 use crate::faults::random::RandomError;
 use crate::snapshot::database::{Cell, Database, DatabaseError, Row, quoted};
 use crate::snapshot::manifest;
+use crate::snapshot::page_area::Pages;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use std::fs;
@@ -71,6 +72,8 @@ pub(super) struct Ground {
     pub(super) indexes: Vec<(Service, String)>,
     /// Bytes of both files, directory first.
     pub(super) files: [Vec<u8>; 2],
+    /// What each part of the files is.
+    pub(super) pages: [Pages; 2],
     /// The manifest's text.
     pub(super) manifest: Vec<u8>,
 }
@@ -104,8 +107,10 @@ impl Ground {
         };
         let columns = tables.iter().enumerate();
         let columns = columns.flat_map(|(at, table)| (0..table.columns.len()).map(move |column| (at, column)));
+        let pages = |service: Service| Pages::read(&folder.join(service.database_file()));
         Ok(Ground {
             columns: columns.collect(),
+            pages: [pages(Service::Directory)?, pages(Service::Bus)?],
             files: [
                 read(Service::Directory.database_file())?,
                 read(Service::Bus.database_file())?,

@@ -7,7 +7,7 @@ use crate::deployment::Service;
 use crate::evidence::FaultId;
 use crate::faults::fault::{Base, Expect, Fault, Injection, Stage, Touched};
 use crate::faults::random::ground::Ground;
-use crate::snapshot::database::DatabaseError;
+use crate::snapshot::database::{Cell, DatabaseError};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeSet;
@@ -223,7 +223,26 @@ fn named(change: Change, kind: Kind, seed: u64, number: usize) -> Fault {
     }
 }
 
-/// Statements on the database of a service, checks off, as a change.
+/// A value as SQL.
+pub(crate) fn literal(cell: &Cell) -> String {
+    match cell {
+        Cell::Null => "NULL".to_owned(),
+        Cell::Integer(number) => number.to_string(),
+        Cell::Real(number) => format!("{number:?}"),
+        Cell::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) if !text.contains('\0') => format!("'{}'", text.replace('\'', "''")),
+            _ => format!("CAST({} AS TEXT)", blob(bytes)),
+        },
+        Cell::Blob(bytes) => blob(bytes),
+    }
+}
+
+fn blob(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("x'{digits}'")
+}
+
+/// Statements on the database of a service as a change.
 fn statements(service: Service, what: String, list: Vec<String>) -> Change {
     let (directory, bus) = match service {
         Service::Directory => (list, Vec::new()),
@@ -244,6 +263,15 @@ mod tests {
     use crate::faults::target::Target;
     use crate::snapshot::recorded::taken;
     use std::fs;
+
+    #[test]
+    fn literals_hold_what_text_cannot_say() {
+        let text = |text: &str| Cell::Text(text.as_bytes().to_vec());
+        assert_eq!(literal(&text("it's")), "'it''s'");
+        assert_eq!(literal(&text("a\0b")), "CAST(x'610062' AS TEXT)");
+        assert_eq!(literal(&Cell::Real(1.0)), "1.0");
+        assert_eq!(literal(&Cell::Blob(vec![0, 255])), "x'00ff'");
+    }
 
     #[test]
     fn the_same_seed_gives_the_same_faults() {

@@ -9,15 +9,23 @@ use rand_chacha::ChaCha8Rng;
 
 /// Sizes of blocks that become zero: a sector, and a few bytes.
 const BLOCKS: [usize; 2] = [512, 16];
+/// Bytes that are looked at before none counts as read.
+const MOST_BYTES: usize = 1_000;
 
-/// A bit, or a whole block, of either file; each byte has the same chance. `None` for a block that is zero already.
+/// A bit, or a whole block, of either file; each byte has the same chance, but most of a small database is unallocated, so
+/// that two of three are chosen among the bytes that SQLite reads. `None` for a block that is zero already.
 pub(super) fn page(ground: &Ground, random: &mut ChaCha8Rng) -> Option<Change> {
     let [directory, bus] = &ground.files;
-    let at = random.random_range(0..directory.len() + bus.len());
-    let (service, bytes, at) = match at.checked_sub(directory.len()) {
-        None => (Service::Directory, directory, at),
-        Some(at) => (Service::Bus, bus, at),
-    };
+    let only_read = random.random_bool(0.67);
+    let (service, bytes, at) = (0..MOST_BYTES).find_map(|_| {
+        let at = random.random_range(0..directory.len() + bus.len());
+        let (place, service, bytes, at) = match at.checked_sub(directory.len()) {
+            None => (0, Service::Directory, directory, at),
+            Some(at) => (1, Service::Bus, bus, at),
+        };
+        let is_wanted = !only_read || !ground.pages[place].area(at).is_unread();
+        is_wanted.then_some((service, bytes, at))
+    })?;
     if random.random_bool(0.75) {
         let mask = 1_u8 << random.random_range(0..8);
         let what = format!("bit {mask:#04x} of byte {at} of the {service}'s file flips");
