@@ -1,13 +1,16 @@
 //! `integrity`: are pages, indexes, constraints and foreign keys sound?
 //!
-//! `PRAGMA integrity_check` and `foreign_key_check` on a scratch copy, and every UNIQUE index really unique by a scan of
-//! the *table*. An `ok` says nothing about completeness: that is `content`'s question.
+//! `PRAGMA integrity_check` and `foreign_key_check` on a scratch copy, every UNIQUE index really unique by a scan of the
+//! *table*, and a file header that the file format allows. An `ok` says nothing about completeness: that is `content`'s question.
 
 use crate::deployment::Service;
 use crate::evidence::{CheckId, Finding, Judgement, short};
 use crate::snapshot::copying::{self, CopyError};
 use crate::snapshot::database::{Database, DatabaseError, quoted};
+use crate::snapshot::header::violations;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The check.
@@ -65,7 +68,8 @@ pub struct Facts {
     pub service: Service,
     /// Objects looked at: tables and indexes.
     pub objects: u64,
-    /// Messages of `integrity_check` other than `ok`, and what kept it from ending.
+    /// What the header holds against the file format, messages of `integrity_check` other than `ok`, and what kept it from
+    /// ending.
     pub messages: Vec<String>,
     /// Rows without their parent.
     pub orphans: Vec<Orphan>,
@@ -91,10 +95,24 @@ pub fn observe(service: Service, path: &Path, scratch: &Path) -> Result<Facts, O
         orphans: Vec::new(),
         duplicates: Vec::new(),
     };
+    facts.messages.extend(header(&copy));
     if let Err(error) = look(&copy, &mut facts) {
         facts.messages.push(said(&error));
     }
     Ok(facts)
+}
+
+/// What the file format forbids in the header: `integrity_check` reads none of it.
+fn header(copy: &Path) -> Vec<String> {
+    let mut start = Vec::new();
+    let read = File::open(copy).and_then(|file| {
+        let bytes = file.metadata()?.len();
+        file.take(256).read_to_end(&mut start)?;
+        Ok(bytes)
+    });
+    // A file that cannot be read is told of when it is opened.
+    let found = read.map(|bytes| violations(&start, bytes)).unwrap_or_default();
+    found.iter().map(ToString::to_string).collect()
 }
 
 fn look(copy: &Path, facts: &mut Facts) -> Result<(), DatabaseError> {
@@ -243,6 +261,12 @@ pub fn judge(facts: &Facts) -> Judgement {
 
 /// The table or index that a message of `integrity_check` speaks of.
 fn named_object(message: &str) -> String {
+    if let Some((field, _)) = message
+        .split_once(": ")
+        .filter(|(field, _)| field.starts_with("header field "))
+    {
+        return field.to_owned();
+    }
     let after = |word: &str| {
         let rest = message.split_once(word)?.1;
         rest.split(|c: char| c.is_whitespace() || c == ':')

@@ -1,11 +1,15 @@
 //! `snapshot-set`: is the snapshot a complete file set that matches its manifest?
 //!
-//! Files, sizes, hashes, modes; both services, each with its own tables; the frames of the raw `-wal`; a plausible time.
+//! Files, sizes, hashes, modes; both services, each with its own tables; the frames of the raw `-wal`; a plausible time;
+//! every member of the manifest that can be counted again, and with a source the others as they were sealed.
 
 use crate::deployment::Service;
-use crate::evidence::{CheckId, Finding, Judgement};
+use crate::evidence::{CheckId, Finding, Judgement, short};
 use crate::snapshot::database::Database;
 use crate::snapshot::file_set::FileRecord;
+use crate::snapshot::manifest::Manifest;
+use crate::snapshot::recount::{Member, miscounted, recount, unlike_sealed};
+use crate::snapshot::summary::Summary;
 use crate::snapshot::verify::{Problem, VerifyError, inspect};
 use crate::snapshot::wal::WalFacts;
 use serde::{Deserialize, Serialize};
@@ -42,8 +46,10 @@ pub struct Facts {
     pub files: u64,
     /// Both services' parts.
     pub parts: Vec<Part>,
-    /// When the snapshot says it was taken.
-    pub taken_at: String,
+    /// Members of the manifest that are not what is counted now.
+    pub miscounted: Vec<Member>,
+    /// The manifest as it was read.
+    pub manifest: Manifest,
 }
 
 /// When a snapshot may have been taken.
@@ -55,12 +61,25 @@ pub struct Plausible {
     pub not_after: jiff::Timestamp,
 }
 
-/// Looks at a snapshot folder.
+/// Looks at a snapshot folder, and counts its files.
 ///
 /// # Errors
 /// [`VerifyError`] when there is no folder or no readable manifest.
 pub fn observe(folder: &Path) -> Result<Facts, VerifyError> {
+    observe_counted(folder, &recount(folder))
+}
+
+/// Looks at a snapshot folder whose files were counted already: directory first, `None` for a file that cannot be read.
+///
+/// # Errors
+/// As [`observe`].
+pub fn observe_counted(folder: &Path, counts: &[Option<Summary>; 2]) -> Result<Facts, VerifyError> {
     let seen = inspect(folder)?;
+    let counted = Service::ALL.iter().zip(counts).filter_map(|(service, count)| {
+        let part = seen.manifest.part(*service)?;
+        Some(miscounted(part, count.as_ref()?))
+    });
+    let miscounted = counted.flatten().collect();
     let parts = seen
         .manifest
         .services
@@ -91,8 +110,25 @@ pub fn observe(folder: &Path) -> Result<Facts, VerifyError> {
         problems: seen.problems,
         files: seen.files,
         parts,
-        taken_at: seen.manifest.taken_at,
+        miscounted,
+        manifest: seen.manifest,
     })
+}
+
+/// Judges what was seen, where the harness itself sealed the set: also the members that nobody can count again.
+#[must_use]
+pub fn judge_sealed(facts: &Facts, plausible: &Plausible, sealed: &Manifest) -> Judgement {
+    let mut judged = judge(facts, plausible);
+    members(&unlike_sealed(sealed, &facts.manifest), &mut judged);
+    judged
+}
+
+fn members(wrong: &[Member], judged: &mut Judgement) {
+    let findings = wrong.iter().map(|one| {
+        let (expected, observed) = (short(&one.expected), short(&one.observed));
+        Finding::new(one.name.as_str(), expected, observed, "manifest.json")
+    });
+    judged.findings.extend(findings);
 }
 
 /// Judges what was seen.
@@ -116,6 +152,7 @@ pub fn judge(facts: &Facts, plausible: &Plausible) -> Judgement {
         judge_tables(part, &mut judged);
         judge_raw(part, &mut judged);
     }
+    members(&facts.miscounted, &mut judged);
     judge_time(facts, plausible, &mut judged);
     judged
 }
@@ -181,7 +218,7 @@ fn judge_time(facts: &Facts, plausible: &Plausible, judged: &mut Judgement) {
         Some(not_before) => format!("between {not_before} and {}", plausible.not_after),
         None => format!("not after {}", plausible.not_after),
     };
-    let is_plausible = facts.taken_at.parse::<jiff::Timestamp>().is_ok_and(|taken| {
+    let is_plausible = facts.manifest.taken_at.parse::<jiff::Timestamp>().is_ok_and(|taken| {
         let at = taken.as_millisecond();
         at <= plausible.not_after.as_millisecond() + CLOCK_SLACK_MS
             && plausible
@@ -192,9 +229,19 @@ fn judge_time(facts: &Facts, plausible: &Plausible, judged: &mut Judgement) {
         judged.findings.push(Finding::new(
             "taken_at",
             expected,
-            facts.taken_at.as_str(),
+            facts.manifest.taken_at.as_str(),
             "manifest.json",
         ));
+    }
+    // A set cannot hold what was acknowledged after it was taken. Times of one clock: the taker's.
+    let time = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    if let Some(cut) = &facts.manifest.cut_at
+        && time(cut).is_none_or(|cut| time(&facts.manifest.taken_at).is_some_and(|taken| cut > taken))
+    {
+        let expected = format!("not after taken_at {}", facts.manifest.taken_at);
+        judged
+            .findings
+            .push(Finding::new("cut_at", expected, cut.as_str(), "manifest.json"));
     }
 }
 
@@ -307,12 +354,60 @@ mod tests {
     }
 
     #[test]
+    fn a_member_of_the_manifest_that_its_file_contradicts_is_found() {
+        let run = taken();
+        let folder = run.path().join("snapshot");
+        let mut manifest = Manifest::read(&folder).expect("read");
+        manifest.services[0].tables[3].rows += 1;
+        manifest.services[1].schema.shape = manifest.services[0].schema.shape.clone();
+        manifest.write(&folder).expect("written");
+        let judged = judge(&observe(&folder).expect("looked"), &ANY_TIME);
+        let subjects: Vec<&str> = judged.findings.iter().map(|one| one.subject.as_str()).collect();
+        let table = format!("directory rows of {}", manifest.services[0].tables[3].name);
+        assert_eq!(subjects, [table.as_str(), "bus schema.shape"]);
+    }
+
+    #[test]
+    fn what_was_sealed_is_held_against_the_manifest() {
+        let run = taken();
+        let folder = run.path().join("snapshot");
+        let sealed = Manifest::read(&folder).expect("read");
+        let mut manifest = sealed.clone();
+        manifest.directory_identity = Some("http://127.0.0.1:43111".to_owned());
+        manifest.services[1]
+            .consolidated_from
+            .clone_from(&sealed.services[1].raw);
+        manifest.write(&folder).expect("written");
+        let facts = observe(&folder).expect("looked");
+        assert_eq!(judge(&facts, &ANY_TIME).findings, [], "nobody else can know");
+        let judged = judge_sealed(&facts, &ANY_TIME, &sealed);
+        assert_eq!(judged.findings.len(), 1);
+        assert_eq!(judged.findings[0].subject, "directory_identity");
+    }
+
+    #[test]
+    fn a_cut_after_the_taking_is_found() {
+        let run = taken();
+        let mut facts = observe(&run.path().join("snapshot")).expect("looked");
+        for (cut, found) in [
+            ("2026-11-23T23:59:59.000Z", 0),
+            ("2026-11-24T00:00:00.501Z", 1),
+            ("yesterday", 1),
+        ] {
+            facts.manifest.cut_at = Some(cut.to_owned());
+            assert_eq!(judge(&facts, &ANY_TIME).findings.len(), found, "{cut}");
+        }
+    }
+
+    #[test]
     fn no_file_at_all_is_inconclusive() {
+        let run = taken();
         let none = Facts {
             problems: Vec::new(),
             files: 0,
             parts: Vec::new(),
-            taken_at: "2026-11-24T00:00:00.000Z".to_owned(),
+            miscounted: Vec::new(),
+            manifest: Manifest::read(&run.path().join("snapshot")).expect("read"),
         };
         assert_eq!(judge(&none, &ANY_TIME).verdict(), Verdict::Inconclusive);
     }

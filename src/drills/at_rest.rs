@@ -12,6 +12,7 @@ use crate::evidence::{CheckId, Finding, Judgement, Verdict};
 use crate::restore::Places;
 use crate::seed::ledger::{Area, Ledger};
 use crate::snapshot::database::{DatabaseError, Databases};
+use crate::snapshot::manifest::Manifest;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -152,6 +153,7 @@ pub async fn snapshot(
         None
     };
     let ledger = written.map(|written| (written.seeded.ledger.clone(), written.cut_at));
+    let sealed = taken.sealed.clone();
     let taken_at = taken.manifest.taken_at.parse().ok();
     let rpo_limit = context.request.environment.rpo_limit_writes;
     let all = context
@@ -161,7 +163,7 @@ pub async fn snapshot(
                     not_before,
                     not_after: jiff::Timestamp::now(),
                 };
-                let mut all = vec![set(&folder, &plausible)];
+                let mut all = vec![set(&folder, &plausible, sealed.as_ref())];
                 let each = std::thread::scope(|scope| {
                     let alone = scope.spawn(|| by_itself(&folder, taken_at));
                     let looks = Service::ALL.map(|service| {
@@ -193,9 +195,12 @@ pub async fn snapshot(
     Ok(())
 }
 
-/// Is the folder what its manifest says?
-pub(crate) fn set(folder: &Path, plausible: &snapshot_set::Plausible) -> Judged {
-    let judge = |facts: &snapshot_set::Facts| snapshot_set::judge(facts, plausible);
+/// Is the folder what its manifest says, and the manifest what the harness sealed (where it did)?
+pub(crate) fn set(folder: &Path, plausible: &snapshot_set::Plausible, sealed: Option<&Manifest>) -> Judged {
+    let judge = |facts: &snapshot_set::Facts| match sealed {
+        Some(sealed) => snapshot_set::judge_sealed(facts, plausible, sealed),
+        None => snapshot_set::judge(facts, plausible),
+    };
     judged(CheckId::SnapshotSet, None, || snapshot_set::observe(folder), judge)
 }
 

@@ -68,6 +68,7 @@ pub struct Specimen {
     sources: [FileSet; 2],
     clean_digests: [String; 2],
     manifest: Manifest,
+    sealed: Option<Manifest>,
     ledger: Option<(Ledger, jiff::Timestamp)>,
     not_before: Option<jiff::Timestamp>,
     rpo_limit: u64,
@@ -159,6 +160,7 @@ impl Specimen {
             sources: both(&taken.source_sets),
             clean_digests: prepared.digests.clone(),
             manifest: taken.manifest.clone(),
+            sealed: taken.sealed.clone(),
             ledger: written.map(|written| (written.seeded.ledger.clone(), written.cut_at)),
             not_before: settings.not_before.filter(|_| written.is_some()),
             rpo_limit: settings.rpo_limit,
@@ -291,8 +293,10 @@ impl Copy<'_> {
     fn judge(&self, fault: Option<&Fault>) -> io::Result<Outcome> {
         let mut outcome = Outcome::default();
         let stage = fault.map_or(Stage::Snapshot, |fault| fault.stage);
+        let mut sealed = self.specimen.sealed.clone();
         if stage == Stage::Set {
-            if !self.seal_set(fault, &mut outcome) {
+            sealed = self.seal_set(fault, &mut outcome);
+            if sealed.is_none() {
                 return Ok(outcome);
             }
         } else {
@@ -307,7 +311,7 @@ impl Copy<'_> {
             self.restored(fault, &mut outcome)?;
             return Ok(outcome);
         }
-        self.with_source(&mut outcome);
+        self.with_source(sealed.as_ref(), &mut outcome);
         if fault.is_none_or(stands_alone) {
             outcome.alone = Some(self.alone(&outcome.failed));
         }
@@ -350,18 +354,18 @@ impl Copy<'_> {
         Ok([moved(&self.specimen.sources[0]), moved(&self.specimen.sources[1])])
     }
 
-    /// Copies the raw sets, lets the fault act on them and seals what is left; whether there is a snapshot to judge.
-    fn seal_set(&self, fault: Option<&Fault>, outcome: &mut Outcome) -> bool {
+    /// Copies the raw sets, lets the fault act on them and seals what is left; the manifest, if there is a snapshot to judge.
+    fn seal_set(&self, fault: Option<&Fault>, outcome: &mut Outcome) -> Option<Manifest> {
         let specimen = self.specimen;
         let Some(sets) = &specimen.raw else {
             outcome.error = Some("a stored snapshot has no raw set".to_owned());
             outcome.changed_nothing = true;
-            return false;
+            return None;
         };
         let folder = self.folder.join("raw");
         if let Err(error) = copy_folder(&sets[0].folder, &folder) {
             outcome.error = Some(error.to_string());
-            return false;
+            return None;
         }
         let moved = |set: &RawSet| RawSet {
             folder: folder.clone(),
@@ -376,7 +380,7 @@ impl Copy<'_> {
                 Err(error) => {
                     outcome.changed_nothing = error.is_changed_nothing();
                     outcome.error = Some(chain(&error));
-                    return false;
+                    return None;
                 }
             }
         }
@@ -394,14 +398,14 @@ impl Copy<'_> {
         })
         .and_then(|plan| snapshot::seal(&plan, &raw));
         match sealed {
-            Ok(_) => true,
+            Ok(sealed) => Some(sealed.manifest),
             Err(error) => {
                 outcome.refused = Some(chain(&error));
                 // Where no snapshot can be made, no row is in one, and every acknowledged write is lost.
                 outcome.failed.extend([CheckId::SnapshotSet, CheckId::Content]);
                 outcome.failed.extend(specimen.ledger.is_some().then_some(CheckId::Rpo));
                 outcome.alone = Some(BTreeSet::from([CheckId::SnapshotSet]));
-                false
+                None
             }
         }
     }
@@ -414,12 +418,10 @@ impl Copy<'_> {
     }
 
     /// Everything that the drill asks of a snapshot at rest.
-    fn with_source(&self, outcome: &mut Outcome) {
+    fn with_source(&self, sealed: Option<&Manifest>, outcome: &mut Outcome) {
         let specimen = self.specimen;
-        outcome.take(vec![at_rest::set(
-            &self.snapshot,
-            &self.plausible(specimen.not_before),
-        )]);
+        let plausible = self.plausible(specimen.not_before);
+        outcome.take(vec![at_rest::set(&self.snapshot, &plausible, sealed)]);
         outcome.take(vec![at_rest::by_itself(&self.snapshot, self.taken_at())]);
         for service in Service::ALL {
             // What judges one file judges equal bytes alike, and the untouched copy was judged first.
@@ -449,7 +451,7 @@ impl Copy<'_> {
         for id in [CheckId::Invariants, CheckId::Integrity] {
             alone.failed.extend(failed.contains(&id).then_some(id));
         }
-        alone.take(vec![at_rest::set(&self.snapshot, &self.plausible(None))]);
+        alone.take(vec![at_rest::set(&self.snapshot, &self.plausible(None), None)]);
         for service in Service::ALL {
             if !self.is_untouched(service) {
                 let plain = &self.specimen.plain;

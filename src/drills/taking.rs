@@ -46,6 +46,8 @@ pub struct Taken {
     pub snapshot: PathBuf,
     /// Its manifest.
     pub manifest: Manifest,
+    /// The manifest as the harness sealed it, before anybody could alter the folder; `None` for a set sealed by others.
+    pub sealed: Option<Manifest>,
     /// Folder of the plain files made from the second, independent copy.
     pub independent: PathBuf,
     /// Folder of the plain files whose rows say what must be seen again: the snapshot's own.
@@ -136,15 +138,22 @@ fn take(request: Request, sets: &[FileSet; 2], independent: PathBuf, stages: &St
         };
         (made(), second.join())
     });
-    let (raw, Snapshot { folder, manifest }) = made?;
+    let (
+        raw,
+        Snapshot {
+            folder,
+            manifest: sealed,
+        },
+    ) = made?;
     second.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     stages.reached(&Reached::Snapshot { folder: folder.clone() })?;
     // Whoever acted may have resealed the manifest.
-    let manifest = Manifest::read(&folder).unwrap_or(manifest);
+    let manifest = Manifest::read(&folder).unwrap_or_else(|_| sealed.clone());
     Ok(Taken {
         expected: folder.clone(),
         snapshot: folder,
         manifest,
+        sealed: Some(sealed),
         independent,
         raw: Some(raw),
         source_sets: sets.to_vec(),
@@ -259,6 +268,7 @@ fn given_snapshot(given: &Path, work: &Path) -> Result<Taken, TakingError> {
         snapshot: given.to_owned(),
         expected: given.to_owned(),
         manifest,
+        sealed: None,
         independent,
         raw: None,
         source_sets: sets.to_vec(),
@@ -296,6 +306,7 @@ fn plain_backup(
     Ok(Taken {
         expected: folder.clone(),
         snapshot: folder,
+        sealed: Some(manifest.clone()),
         manifest,
         independent,
         raw: Some(adopted.raw),

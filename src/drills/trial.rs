@@ -266,15 +266,20 @@ impl Template {
         let at_set = fault.is_some_and(|fault| fault.stage == Stage::Set);
         let folder = context.folders.snapshot.clone();
         let made = if at_set {
-            self.seal_again(context)
+            self.seal_again(context).map(Some)
         } else {
-            copy_folder(&template.snapshot, &folder).map_err(|error| error.to_string())
+            copy_folder(&template.snapshot, &folder)
+                .map(|()| template.sealed.clone())
+                .map_err(|error| error.to_string())
         };
-        if let Err(cause) = made {
-            let step = "take the snapshot".to_owned();
-            at_rest::nothing_taken(context, &cause, self.taking.written.as_ref());
-            return Err(Ending::Stop(Stop { step, cause }));
-        }
+        let sealed = match made {
+            Ok(sealed) => sealed,
+            Err(cause) => {
+                let step = "take the snapshot".to_owned();
+                at_rest::nothing_taken(context, &cause, self.taking.written.as_ref());
+                return Err(Ending::Stop(Stop { step, cause }));
+            }
+        };
         let told = context
             .request
             .stages
@@ -285,6 +290,7 @@ impl Template {
         })?;
         Ok(Taken {
             manifest: Manifest::read(&folder).unwrap_or_else(|_| template.manifest.clone()),
+            sealed,
             snapshot: folder,
             independent: template.independent.clone(),
             expected: if self.request.from.is_some() {
@@ -298,8 +304,8 @@ impl Template {
         })
     }
 
-    /// Copies the raw sets, lets the fault act on them, and seals what is left.
-    fn seal_again(&self, context: &DrillContext) -> Result<(), String> {
+    /// Copies the raw sets, lets the fault act on them, and seals what is left; the manifest as it was sealed.
+    fn seal_again(&self, context: &DrillContext) -> Result<Manifest, String> {
         let template = &self.taking.taken;
         let raw_folder = context.folders.work.join("raw");
         let sets = template.raw.as_ref().ok_or("the template has no raw sets")?;
@@ -331,7 +337,7 @@ impl Template {
         };
         let plan = snapshot::plan(request).map_err(|error| chain(&error))?;
         snapshot::seal(&plan, &acted.raw.unwrap_or(raw))
-            .map(|_| ())
+            .map(|sealed| sealed.manifest)
             .map_err(|error| chain(&error))
     }
 

@@ -25,10 +25,14 @@ mod http_message;
 pub mod inject;
 /// JSON Patch.
 mod json_patch;
+/// Whether damage to bytes has a meaning.
+pub mod meaning;
 /// Faults that nobody thought of.
 pub mod random;
 /// The same content in a new file.
 pub mod remake;
+/// The smallest change that is still missed.
+pub mod shrink;
 /// Statements on a database.
 pub mod sql;
 /// Where a fault goes.

@@ -16,14 +16,20 @@ pub mod difference;
 pub mod digest;
 /// File sets as values.
 pub mod file_set;
+/// The first 100 bytes of a database file.
+pub mod header;
 /// What a snapshot says of itself.
 pub mod manifest;
+/// Which part of a database file a byte belongs to.
+pub mod page_area;
 /// Whether anybody uses a file set.
 pub mod quiescent;
 /// The raw set of a stopped source.
 pub mod raw;
 #[cfg(test)]
 pub(crate) mod recorded;
+/// Whether the members of a manifest hold.
+pub mod recount;
 mod reseal;
 /// What SQLite tells of a schema.
 pub mod schema_rows;

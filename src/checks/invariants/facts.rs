@@ -34,7 +34,7 @@ pub(super) struct FileFacts {
     pub(super) name: &'static str,
     /// Size of the main file; `None` when it is missing.
     pub(super) bytes: Option<u64>,
-    /// The first 100 bytes.
+    /// The first 128 bytes: the file header and the head of the first page.
     pub(super) header: Vec<u8>,
     /// Facts of a `-wal` beside it.
     pub(super) wal: Option<WalFacts>,
@@ -114,7 +114,7 @@ fn look_at_files(service: Service, folder: &Path) -> FileFacts {
         Ok(opened) => {
             file.bytes = opened.metadata().ok().map(|metadata| metadata.len());
             // A shorter file leaves a shorter header, which the rules see.
-            let _ = opened.take(100).read_to_end(&mut file.header);
+            let _ = opened.take(128).read_to_end(&mut file.header);
         }
     }
     match wal_facts(&beside(&main, "-wal")) {
