@@ -27,11 +27,15 @@ pub mod inject;
 mod json_patch;
 /// Faults that nobody thought of.
 pub mod random;
+/// A service that another answers for.
+pub mod relay;
 /// The same content in a new file.
 pub mod remake;
 /// Statements on a database.
 pub mod sql;
 /// Where a fault goes.
 pub mod target;
+/// A copy that a checkpoint ran through.
+pub mod torn;
 /// A fault as TOML.
 pub mod written;
