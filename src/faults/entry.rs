@@ -127,9 +127,14 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
         entry.not_staged.is_some(),
     ];
     match kinds.iter().filter(|present| **present).count() {
-        0 => return Err("nothing is injected; give sql, ops, command or answers".to_owned()),
+        0 => return Err("nothing is injected; give sql, ops, command, answers, start, torn or clock".to_owned()),
         1 => {}
-        _ => return Err("more than one kind of injection; keep one of sql, ops, command, answers".to_owned()),
+        _ => {
+            return Err(
+                "more than one kind of injection; keep one of sql, ops, command, answers, start, torn, clock"
+                    .to_owned(),
+            );
+        }
     }
     if has_sql {
         return statements(entry, service);
@@ -158,6 +163,11 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
     }
     if let Some(start) = &entry.start {
         not_empty("start", start)?;
+        if stage != Stage::Running {
+            return Err(format!(
+                "the restored pair's start is altered at stage running, not {stage}; set stage = \"running\""
+            ));
+        }
         return Ok(Injection::Start(start.clone()));
     }
     if let Some(statements) = &entry.torn {
