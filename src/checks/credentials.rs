@@ -14,7 +14,7 @@ use crate::evidence::{CheckId, Judgement};
 use crate::seed::credentials::Credentials;
 use jiff::Timestamp;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// This check.
@@ -42,6 +42,8 @@ pub struct Held {
     pub revoked_keys: Signers,
     /// The bus's API key, `None` for a bus without authentication.
     pub bus_key: Option<Secret>,
+    /// The key that the issuer's credentials are verified with, as its DID document showed it.
+    pub issuer_key: Option<String>,
 }
 
 impl Held {
@@ -57,8 +59,35 @@ impl Held {
             signers: credentials.keys.clone(),
             revoked_keys: credentials.revoked_keys.clone(),
             bus_key,
+            issuer_key: None,
         }
     }
+}
+
+/// The issuer's key as its DID document shows it; credentials that it signed are verified with nothing else.
+///
+/// # Errors
+/// No answer, no document, no key in it.
+pub async fn issuer_key(access: &Access) -> Result<String, ObserveError> {
+    let document = access
+        .directory
+        .anonymous()
+        .get(ISSUER.trim_start_matches("GET "))
+        .await?;
+    let methods = document.body["verificationMethod"].as_array().map(Vec::as_slice);
+    let method = methods.unwrap_or_default().first().unwrap_or(&Value::Null);
+    Ok(text(method, "publicKeyMultibase", ISSUER)?.to_owned())
+}
+
+const ISSUER: &str = "GET /agents/.well-known/did.json";
+
+async fn issuer(access: &Access, held: &Held) -> Option<Attempt> {
+    let expected = held.issuer_key.as_ref()?;
+    let observed = match issuer_key(access).await {
+        Ok(key) => key,
+        Err(error) => error.to_string(),
+    };
+    Some(Attempt::new("issuer's key", ISSUER, expected, observed))
 }
 
 /// Tries everything that is held, and wrong ones beside it.
@@ -73,18 +102,20 @@ pub async fn observe(access: &Access, held: &Held, now: Timestamp) -> Result<Vec
             visibilities.insert(id.to_owned(), visibility.to_owned());
         }
     }
-    let (sessions, bus, keys, orgs, signatures) = tokio::join!(
+    let (sessions, bus, keys, orgs, signatures, issuer) = tokio::join!(
         sessions(access, held),
         bus_keys(access, held),
         api_keys(access, held, &visibilities),
         org_keys(access, held),
         signatures(access, held, now),
+        issuer(access, held),
     );
     let mut attempts = sessions;
     attempts.extend(bus);
     attempts.extend(keys?);
     attempts.extend(orgs?);
     attempts.extend(signatures?);
+    attempts.extend(issuer);
     Ok(attempts)
 }
 
@@ -278,6 +309,13 @@ mod tests {
     fn a_wrong_key_that_is_accepted_is_a_finding() {
         let judged = judge(&[outcome("wrong", SESSION, REFUSED, &answer(200))]);
         assert_eq!(judged.findings[0].observed, ACCEPTED);
+    }
+
+    #[test]
+    fn an_issuer_with_another_key_is_a_finding() {
+        let seen = |key: &str| judge(&[Attempt::new("issuer's key", ISSUER, "z6Mkone", key)]);
+        assert_eq!(seen("z6Mkone").verdict(), Verdict::Pass);
+        assert_eq!(seen("z6Mkother").findings[0].subject, "issuer's key");
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Witness {
 pub struct Facts {
     /// Digests per service.
     pub digests: Vec<Digests>,
+    /// Subjects that the clean instance showed over HTTP although it should be empty.
+    pub clean_showed: Vec<String>,
     /// The source's files at its proven stop.
     pub at_stop: Vec<Witness>,
     /// The same at the end.
@@ -77,6 +79,10 @@ pub fn judge(facts: &Facts) -> Judgement {
     };
     for one in &facts.digests {
         judge_digests(one, &mut judged);
+    }
+    // Without any digest nothing was measured of the clean instance either.
+    if !facts.digests.is_empty() {
+        judge_clean(&facts.clean_showed, &mut judged);
     }
     for was in &facts.at_stop {
         match facts.at_end.iter().find(|is| is.service == was.service) {
@@ -128,6 +134,18 @@ fn judge_digests(one: &Digests, judged: &mut Judgement) {
             ));
         }
     }
+}
+
+/// Data in the clean instance may have come from anywhere, also straight from the source.
+fn judge_clean(showed: &[String], judged: &mut Judgement) {
+    judged.items += 1;
+    let Some(first) = showed.first() else { return };
+    judged.findings.push(Finding::new(
+        "data of the clean instance",
+        "none before the restore",
+        format!("{} subjects, {first} among them", showed.len()),
+        "clean instance before the restore",
+    ));
 }
 
 fn judge_witness(was: &Witness, is: &Witness, judged: &mut Judgement) {
@@ -183,15 +201,28 @@ mod tests {
                 restored: some(restored),
                 clean: some(clean),
             }],
+            clean_showed: Vec::new(),
             at_stop: seen.clone(),
             at_end: seen,
         }
     }
 
     #[test]
+    fn a_clean_instance_that_showed_data_fails_though_its_own_file_is_empty() {
+        let mut seen = facts("a", "a", "a", "b");
+        seen.clean_showed = vec!["agent a@b.beam.directory".to_owned(), "stats bus".to_owned()];
+        let judged = judge(&seen);
+        assert_eq!(judged.findings[0].subject, "data of the clean instance");
+        assert_eq!(
+            judged.findings[0].observed,
+            "2 subjects, agent a@b.beam.directory among them"
+        );
+    }
+
+    #[test]
     fn equal_digests_and_an_untouched_source_pass() {
         let judged = judge(&facts("a", "a", "a", "b"));
-        assert_eq!((judged.verdict(), judged.items), (Verdict::Pass, 6));
+        assert_eq!((judged.verdict(), judged.items), (Verdict::Pass, 7));
     }
 
     #[test]
@@ -227,6 +258,7 @@ mod tests {
     fn nothing_measured_is_inconclusive() {
         let none = Facts {
             digests: Vec::new(),
+            clean_showed: Vec::new(),
             at_stop: Vec::new(),
             at_end: Vec::new(),
         };

@@ -19,9 +19,23 @@ pub struct Measured {
     pub last_failed_ms: Option<u64>,
     /// The first true answer; `None` when none came.
     pub first_true_ms: Option<u64>,
+    /// What both clocks say of the time from the first stop request to now; `None` where only one was read.
+    pub clocks: Option<Clocks>,
     /// How long a recovery may take; `None` without a limit.
     pub limit_ms: Option<u64>,
 }
+
+/// The same time on two clocks, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clocks {
+    /// By the clock that people read; below zero when it was set back.
+    pub wall_ms: i64,
+    /// By the clock that only runs forward.
+    pub monotonic_ms: u64,
+}
+
+/// By how much the two clocks may differ: a slewed clock gains or loses less than this in any drill.
+const CLOCKS_MAY_DIFFER_MS: u64 = 2_000;
 
 /// One agent and one message that the restored pair has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +86,27 @@ pub fn judge(measured: &Measured) -> Judgement {
             .findings
             .push(Finding::new("recovery time", limit, &judged.observed, place));
     }
+    if let Some(clocks) = &measured.clocks {
+        judge_clocks(clocks, &mut judged);
+    }
     judged
+}
+
+/// The recovery time itself is monotonic, but every other time of the drill was read from the wall clock.
+fn judge_clocks(clocks: &Clocks, judged: &mut Judgement) {
+    let monotonic = i64::try_from(clocks.monotonic_ms).unwrap_or(i64::MAX);
+    if clocks.wall_ms.abs_diff(monotonic) <= CLOCKS_MAY_DIFFER_MS {
+        return;
+    }
+    judged.findings.push(Finding::new(
+        "clocks during the recovery",
+        format!("the wall clock goes on by {monotonic} ms, give or take {CLOCKS_MAY_DIFFER_MS}"),
+        format!(
+            "it went on by {} ms: it was set, and the times of this drill cannot be certified",
+            clocks.wall_ms
+        ),
+        "the harness's clock",
+    ));
 }
 
 #[cfg(test)]
@@ -84,8 +118,37 @@ mod tests {
         judge(&Measured {
             last_failed_ms: Some(400),
             first_true_ms,
+            clocks: None,
             limit_ms,
         })
+    }
+
+    fn with_wall(wall_ms: i64) -> Judgement {
+        judge(&Measured {
+            last_failed_ms: None,
+            first_true_ms: Some(420),
+            clocks: Some(Clocks {
+                wall_ms,
+                monotonic_ms: 420,
+            }),
+            limit_ms: Some(1_000),
+        })
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_is_a_finding_although_the_recovery_was_quick() {
+        for wall_ms in [420 - 3_600_000, 420 + 2_001] {
+            let judged = with_wall(wall_ms);
+            assert_eq!(judged.verdict(), Verdict::Fail);
+            assert_eq!(judged.findings[0].subject, "clocks during the recovery");
+        }
+    }
+
+    #[test]
+    fn clocks_that_differ_a_little_agree() {
+        for wall_ms in [420, 420 - 2_000, 420 + 2_000] {
+            assert_eq!(with_wall(wall_ms).verdict(), Verdict::Pass);
+        }
     }
 
     #[test]

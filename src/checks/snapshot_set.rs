@@ -1,7 +1,8 @@
 //! `snapshot-set`: is the snapshot a complete file set that matches its manifest?
 //!
-//! Files, sizes, hashes, modes; both services, each with its own tables; the frames of the raw `-wal`; a plausible time;
-//! every member of the manifest that can be counted again, and with a source the others as they were sealed.
+//! Files, sizes, hashes, modes; both services, each with its own tables and a row in the table that marks it; the frames of
+//! the raw `-wal`; a plausible time; every member of the manifest that can be counted again, and with a source the others as
+//! they were sealed.
 
 use crate::deployment::Service;
 use crate::evidence::{CheckId, Finding, Judgement, short};
@@ -27,6 +28,8 @@ pub struct Part {
     pub service: Service,
     /// Whether the file has this service's marker table; `None` when it cannot be read.
     pub has_own_table: Option<bool>,
+    /// Whether this service's marker table has a row; `None` where there is no such table or it cannot be read.
+    pub has_own_row: Option<bool>,
     /// Whether the file has the other service's marker table.
     pub has_foreign_table: bool,
     /// The raw files as they were copied.
@@ -85,9 +88,10 @@ pub fn observe_counted(folder: &Path, counts: &[Option<Summary>; 2]) -> Result<F
         .services
         .iter()
         .map(|part| {
-            let tables = Database::open(&folder.join(part.service.database_file()))
-                .and_then(|database| database.content_tables())
-                .ok();
+            let database = Database::open(&folder.join(part.service.database_file())).ok();
+            let tables = database.as_ref().and_then(|database| database.content_tables().ok());
+            let marker = format!("SELECT 1 FROM {} LIMIT 1", part.service.marker_table());
+            let own = database.as_ref().and_then(|database| database.rows(&marker, &[]).ok());
             let has = |service: Service| {
                 let marker = service.marker_table();
                 tables.as_ref().map(|tables| tables.iter().any(|table| table == marker))
@@ -99,6 +103,7 @@ pub fn observe_counted(folder: &Path, counts: &[Option<Summary>; 2]) -> Result<F
             Part {
                 service: part.service,
                 has_own_table: has(part.service),
+                has_own_row: own.map(|rows| !rows.is_empty()),
                 has_foreign_table: has(other) == Some(true),
                 raw: part.raw.clone(),
                 consolidated_from: part.consolidated_from.clone(),
@@ -159,11 +164,14 @@ pub fn judge(facts: &Facts, plausible: &Plausible) -> Judgement {
 
 fn judge_tables(part: &Part, judged: &mut Judgement) {
     let file = part.service.database_file();
-    let expected = format!("tables of the {}", part.service);
+    let expected = format!("tables of the {} with rows", part.service);
     let wrong = match part.has_own_table {
         None => Some("unreadable"),
         Some(false) => Some("no such tables"),
         Some(true) if part.has_foreign_table => Some("tables of both services"),
+        Some(true) if part.has_own_row == Some(false) => {
+            Some("the tables, but no row: a main file without its own log looks like this")
+        }
         Some(true) => None,
     };
     if let Some(observed) = wrong {
@@ -291,6 +299,19 @@ mod tests {
             fs::copy(folder.join("beam-directory.db"), folder.join("beam-bus.sqlite")).expect("copied");
         });
         assert_eq!(doubled.verdict(), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_file_whose_marker_table_is_empty_is_found() {
+        let emptied = judged_after(|folder| {
+            let path = folder.join("beam-bus.sqlite");
+            let bus = rusqlite::Connection::open(path).expect("opened");
+            bus.execute("DELETE FROM beam_messages", []).expect("emptied");
+            bus.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+                .expect("checkpointed");
+        });
+        let found = emptied.findings.iter().find(|one| one.subject == "beam-bus.sqlite");
+        assert!(found.is_some_and(|one| one.observed.contains("no row")), "{emptied:?}");
     }
 
     #[test]

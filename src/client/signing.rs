@@ -18,6 +18,10 @@ const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 
+const BASE58: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+/// Multicodec of an Ed25519 public key.
+const MULTICODEC: [u8; 2] = [0xed, 0x01];
+
 /// A text that is not the key or signature that it should be.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum KeyError {
@@ -81,6 +85,30 @@ pub fn verifies(public: &str, text: &str, signature: &str) -> Result<bool, KeyEr
     let bytes = STANDARD.decode(signature).map_err(|_| KeyError::Form("signature"))?;
     let signature = Signature::from_slice(&bytes).map_err(|_| KeyError::Form("signature"))?;
     Ok(key.verify_strict(text.as_bytes(), &signature).is_ok())
+}
+
+/// A public key in base64 of SPKI as DID documents show it: base58btc multibase with its multicodec.
+///
+/// # Errors
+/// `Form`: not such a key.
+pub fn multibase(public: &str) -> Result<String, KeyError> {
+    let key = unwrap_der(public, &SPKI_PREFIX).ok_or(KeyError::Form("public key (SPKI)"))?;
+    // Digits of the number in base 58, the lowest first; the multicodec keeps it from beginning with zeros.
+    let mut digits: Vec<u8> = Vec::new();
+    for byte in MULTICODEC.iter().chain(&key) {
+        let mut carry = u32::from(*byte);
+        for digit in &mut digits {
+            carry += u32::from(*digit) << 8;
+            *digit = (carry % 58) as u8;
+            carry /= 58;
+        }
+        while carry > 0 {
+            digits.push((carry % 58) as u8);
+            carry /= 58;
+        }
+    }
+    let letters = digits.iter().rev().map(|digit| char::from(BASE58[usize::from(*digit)]));
+    Ok(std::iter::once('z').chain(letters).collect())
 }
 
 fn unwrap_der(base64: &str, prefix: &[u8]) -> Option<[u8; 32]> {
@@ -382,5 +410,13 @@ mod tests {
             javascript_json(&value),
             "{\"text\":\"a/b \u{7f} ü \u{2028} \\\"\\\\\\n\\u0001\"}"
         );
+    }
+
+    #[test]
+    fn a_recorded_key_has_its_recorded_form_in_did_documents() {
+        let key = "MCowBQYDK2VwAyEA14gPogtGrDed7Mt/YnEgQpQxEqXPpHuGycPdTt/1bpY=";
+        let form = multibase(key).expect("a key");
+        assert_eq!(form, "z6Mktxc2uGSRjFsCTpcYSpfkQ7LGA7nvBM25rY5UYx4SL4oP");
+        assert!(multibase("no key").is_err());
     }
 }

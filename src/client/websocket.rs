@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -37,6 +37,8 @@ pub enum Reaction {
     },
     /// Never answers: the intent stays `delivered`.
     Silent,
+    /// Answers with success and a payload, but only once [`Recipient::release`] is called.
+    Held(Value),
 }
 
 /// Why a recipient did not come to be connected, or ended badly.
@@ -66,6 +68,7 @@ pub struct Recipient {
     beam_id: String,
     received: Arc<AtomicU64>,
     stop: Option<oneshot::Sender<()>>,
+    release: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -105,11 +108,14 @@ impl Recipient {
             .ok_or_else(not_greeted)?;
         let received = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(socket, rule, Arc::clone(&received), stopped));
+        let release = Arc::new(Notify::new());
+        let told = Arc::clone(&release);
+        let task = tokio::spawn(serve(socket, rule, Arc::clone(&received), told, stopped));
         Ok(Recipient {
             beam_id: beam_id.to_owned(),
             received,
             stop: Some(stop),
+            release,
             task,
         })
     }
@@ -118,6 +124,11 @@ impl Recipient {
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::SeqCst)
+    }
+
+    /// Sends the answers that were held back so far.
+    pub fn release(&self) {
+        self.release.notify_one();
     }
 
     /// Closes the WebSocket with a handshake, so that the directory knows that the agent is offline.
@@ -152,11 +163,21 @@ async fn serve(
     mut socket: Socket,
     rule: impl Fn(&Value) -> Reaction + Send + 'static,
     received: Arc<AtomicU64>,
+    release: Arc<Notify>,
     mut stopped: oneshot::Receiver<()>,
 ) {
+    let mut held = Vec::new();
     loop {
         let message = tokio::select! {
             _ = &mut stopped => break,
+            () = release.notified() => {
+                for answer in held.drain(..) {
+                    if socket.send(answer).await.is_err() {
+                        return;
+                    }
+                }
+                continue;
+            }
             message = socket.next() => message,
         };
         let text = match message {
@@ -170,9 +191,15 @@ async fn serve(
         }
         received.fetch_add(1, Ordering::SeqCst);
         let frame = &message["frame"];
-        if let Some(result) = result_frame(frame, rule(frame))
-            && socket.send(Message::text(result.to_string())).await.is_err()
-        {
+        let reaction = rule(frame);
+        let waits = matches!(reaction, Reaction::Held(_));
+        let Some(result) = result_frame(frame, reaction) else {
+            continue;
+        };
+        let answer = Message::text(result.to_string());
+        if waits {
+            held.push(answer);
+        } else if socket.send(answer).await.is_err() {
             return;
         }
     }
@@ -186,7 +213,7 @@ fn result_frame(frame: &Value, reaction: Reaction) -> Option<Value> {
     let head = json!({"v": "1", "success": true, "nonce": frame["nonce"], "timestamp": frame["timestamp"]});
     let mut result = head;
     match reaction {
-        Reaction::Accept(payload) => result["payload"] = payload,
+        Reaction::Accept(payload) | Reaction::Held(payload) => result["payload"] = payload,
         Reaction::Decline { error, error_code } => {
             result["success"] = json!(false);
             result["error"] = json!(error);

@@ -1,12 +1,19 @@
 //! Stop, snapshot, start clean, restore, prove: the drill that an operator rehearses.
 
+use crate::checks::credentials;
+use crate::checks::expectation::Objects;
+use crate::client::Access;
+use crate::drills::base::Earlier;
 use crate::drills::context::{Base, DrillContext};
-use crate::drills::instances::Deployment;
+use crate::drills::instances::{Deployment, Source};
 use crate::drills::restoring::Prepared;
 use crate::drills::source::{Ended, Written};
 use crate::drills::taking::Taken;
 use crate::drills::{Ending, at_rest, base, direction, proving, reads, restoring, source, taking};
 use crate::evidence::CheckId;
+use crate::seed::Seeded;
+use crate::seed::under_way::UnderWay;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The whole drill, from a source of the harness's own or from a given backup.
@@ -28,6 +35,7 @@ async fn from_source(context: &mut DrillContext) -> Result<(), Ending> {
         taken,
         prepared,
         written,
+        ..
     } = take(context).await?;
     at_rest::snapshot(context, &taken, &prepared, written.as_ref()).await?;
     Box::pin(bring_back(
@@ -52,11 +60,48 @@ pub struct Taking {
     pub written: Option<Written>,
 }
 
+/// A source that is whole, was looked at and still runs.
+pub struct Standing {
+    /// How instances are started.
+    pub deployment: Deployment,
+    /// The source.
+    pub running: Source,
+    /// Clients of it, with an admin session.
+    pub access: Access,
+    /// What was written.
+    pub seeded: Seeded,
+    /// The source's files from before its last writes.
+    pub earlier: Earlier,
+    baseline: BTreeMap<CheckId, Objects>,
+    issuer: Option<String>,
+    under_way: Option<UnderWay>,
+}
+
+/// A source that was stopped and taken.
+pub struct Stopped {
+    /// How instances are started.
+    pub deployment: Deployment,
+    /// What was taken.
+    pub taken: Taken,
+    /// What was written.
+    pub written: Written,
+}
+
 /// Everything up to the restore: start, seed, look, stop, take, prove clean.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn take(context: &mut DrillContext) -> Result<Taking, Ending> {
+    let standing = Box::pin(stand_up(context)).await?;
+    let stopped = Box::pin(stop_and_take(context, standing)).await?;
+    prepare(context, stopped).await
+}
+
+/// Starts, seeds, completes and looks at the source.
+///
+/// # Errors
+/// As [`run`].
+pub async fn stand_up(context: &mut DrillContext) -> Result<Standing, Ending> {
     let mut deployment = source::deployment(context)?;
     proving::name_components(context, &deployment);
     let running = source::start(context, &mut deployment).await?;
@@ -64,14 +109,44 @@ pub async fn take(context: &mut DrillContext) -> Result<Taking, Ending> {
     let mut seeded = Box::pin(source::seed(context, &deployment, &mut access)).await?;
     access.close();
     // Only with ballast in every table is it the source.
-    let running = base::ballast(context, &mut deployment, running).await?;
+    let (running, earlier) = base::ballast(context, &mut deployment, running).await?;
     let access = base::access(&running, &deployment, &seeded);
+    base::last_writes(context, &access, &mut seeded).await?;
     let under_way = match context.request.base {
-        Base::Seed => None,
+        Base::Seed | Base::NoWorkspaces => None,
         Base::InFlight => Some(base::under_way(context, &access, &mut seeded).await?),
     };
+    source::living(context, &running)?;
     let baseline = Box::pin(proving::baseline(context, &access)).await?;
+    let issuer = credentials::issuer_key(&access).await.ok();
     source::reached(context, &running)?;
+    Ok(Standing {
+        deployment,
+        running,
+        access,
+        seeded,
+        earlier,
+        baseline,
+        issuer,
+        under_way,
+    })
+}
+
+/// Stops the source and takes the set that is restored.
+///
+/// # Errors
+/// As [`run`].
+pub async fn stop_and_take(context: &mut DrillContext, standing: Standing) -> Result<Stopped, Ending> {
+    let Standing {
+        deployment,
+        running,
+        access,
+        mut seeded,
+        earlier,
+        baseline,
+        issuer,
+        under_way,
+    } = standing;
     access.close();
     let how = if under_way.is_some() {
         Ended::Killed
@@ -85,9 +160,28 @@ pub async fn take(context: &mut DrillContext) -> Result<Taking, Ending> {
     let written = Written {
         seeded,
         baseline,
+        issuer,
         cut_at: stopped.cut_at,
     };
-    let taken = taking::from_source(context, &stopped, &deployment, &written).await?;
+    let mut taken = taking::from_source(context, &stopped, &deployment, &written).await?;
+    taken.earlier = Some(earlier);
+    Ok(Stopped {
+        deployment,
+        taken,
+        written,
+    })
+}
+
+/// Proves clean instances empty, in whose place the set is restored.
+///
+/// # Errors
+/// As [`run`].
+pub async fn prepare(context: &mut DrillContext, stopped: Stopped) -> Result<Taking, Ending> {
+    let Stopped {
+        mut deployment,
+        taken,
+        written,
+    } = stopped;
     let agents = &written.seeded.facts.agents;
     let promised = reads::all_promised(&written.seeded.ledger);
     let prepared = restoring::prove_clean(context, &mut deployment, agents, Some(&promised)).await?;

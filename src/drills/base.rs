@@ -3,15 +3,22 @@
 //! Only on instances that the harness started on files of its own; a given backup never comes here.
 
 use crate::client::Access;
-use crate::drills::context::{DrillContext, Stop};
+use crate::deployment::Service;
+use crate::drills::context::{DrillContext, Stop, private_folder};
 use crate::drills::instances::{Deployment, Source, StartError};
 use crate::drills::source::{self, START_TRIES, SourceError};
 use crate::runtime::ready::{self, Look};
 use crate::seed::Seeded;
 use crate::seed::ballast::{self, Loaded};
+use crate::seed::later;
 use crate::seed::ledger::Outcome;
 use crate::seed::under_way::{self, UnderWay};
+use crate::snapshot::file_set::{FileSet, usual};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The files of the seeded pair from before its last writes: directory, bus.
+pub type Earlier = [FileSet; 2];
 
 /// How long the calls under way may take to stand where they stay.
 const UNDER_WAY_LIMIT: Duration = Duration::from_secs(5);
@@ -20,12 +27,18 @@ const UNDER_WAY_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// [`Stop`]; before the outage, so the drill is inconclusive.
-pub async fn ballast(context: &mut DrillContext, deployment: &mut Deployment, source: Source) -> Result<Source, Stop> {
+pub async fn ballast(
+    context: &mut DrillContext,
+    deployment: &mut Deployment,
+    source: Source,
+) -> Result<(Source, Earlier), Stop> {
+    let earlier = context.folders.work.join("earlier");
     let (seed, logs) = (context.request.seed, context.folders.work.join("logs"));
     let mut pair = source.0;
     let work = async {
         let databases = [pair.directory.database.clone(), pair.bus.database.clone()];
         pair.stop(&deployment.environment).await?;
+        let earlier = keep(&databases, &earlier)?;
         let directory = databases[0].clone();
         let loaded =
             tokio::task::spawn_blocking(move || ballast::load(&directory, seed, jiff::Timestamp::now())).await??;
@@ -40,9 +53,43 @@ pub async fn ballast(context: &mut DrillContext, deployment: &mut Deployment, so
             }
         };
         let detail = format!("{}; {}", told(&loaded), source::started(&pair));
-        Ok((Source(pair), detail))
+        Ok(((Source(pair), earlier), detail))
     };
     context.step("load the ballast and start the source again", work).await
+}
+
+/// Plain copies of a stopped pair's files, as they are.
+fn keep(databases: &[PathBuf; 2], folder: &Path) -> Result<Earlier, SourceError> {
+    let failed = |source| SourceError::Prepare {
+        path: folder.to_owned(),
+        source,
+    };
+    private_folder(folder).map_err(failed)?;
+    for (service, database) in Service::ALL.into_iter().zip(databases) {
+        let (from, to) = (FileSet::new(service, database.clone()), usual(service, folder));
+        for (from, to) in [(from.main.clone(), to.main.clone()), (from.wal(), to.wal())] {
+            if from.exists() {
+                std::fs::copy(&from, &to).map_err(failed)?;
+            }
+        }
+    }
+    Ok(Service::ALL.map(|service| usual(service, folder)))
+}
+
+/// The last writes before the outage, over HTTP: what an older backup does not have.
+///
+/// # Errors
+/// [`Stop`]; before the outage.
+pub async fn last_writes(context: &mut DrillContext, access: &Access, seeded: &mut Seeded) -> Result<(), Stop> {
+    let seed = context.request.seed;
+    context
+        .step("write once more", async {
+            let before = seeded.ledger.writes().len();
+            Box::pin(later::write(access, seed, "last", seeded, &jiff::Timestamp::now)).await?;
+            let detail = format!("{} more writes acknowledged", seeded.ledger.writes().len() - before);
+            Ok::<_, SourceError>(((), detail))
+        })
+        .await
 }
 
 fn told(loaded: &Loaded) -> String {

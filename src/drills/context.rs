@@ -2,6 +2,7 @@
 
 use crate::deployment::Service;
 use crate::deployment::environment::Environment;
+use crate::drills::clock::{Clock, Moment};
 use crate::drills::self_test::SelfTest;
 use crate::drills::stages::Stages;
 use crate::evidence::{
@@ -60,6 +61,8 @@ pub enum Base {
     Seed,
     /// Also an intent and a bus message under way to a recipient that never answers; both services are killed.
     InFlight,
+    /// The seed without workspaces: there is nothing that their check could look at.
+    NoWorkspaces,
 }
 
 /// Known before anything was started: exit 2. The text says what, where and what to do.
@@ -108,6 +111,8 @@ pub struct Folders {
 
 /// Clock, seed, folders, secrets, evidence of one run.
 pub struct DrillContext {
+    /// The wall clock that steps, recovery time and new intents are stamped with.
+    pub clock: Clock,
     /// What was asked for.
     pub request: DrillRequest,
     /// Where files go.
@@ -119,7 +124,7 @@ pub struct DrillContext {
     /// From the first stop request on: what cannot be done is a fail, no longer inconclusive.
     pub outage_began: Option<Instant>,
     /// Where the RTO counts from: the first stop request, under `--from` the start of the restore.
-    pub recovery_began: Option<Instant>,
+    pub recovery_began: Option<Moment>,
     progress: Box<dyn Progress>,
     began: Instant,
     deadline: tokio::time::Instant,
@@ -177,6 +182,7 @@ impl DrillContext {
         let limit = Duration::from_millis(request.environment.time_limit_ms);
         let evidence = empty_evidence(&request, id);
         Ok(DrillContext {
+            clock: request.stages.clock(),
             folders,
             secrets: Secrets::default(),
             evidence,
@@ -203,7 +209,7 @@ impl DrillContext {
         E: std::error::Error,
     {
         self.progress.begins(name);
-        let (started_at, began) = (now(), Instant::now());
+        let (started_at, began) = (timestamp(self.clock.now()), Instant::now());
         let ended = tokio::time::timeout_at(self.deadline, Box::pin(work)).await;
         let result = match ended {
             Ok(Ok(done)) => Ok(done),
@@ -296,8 +302,9 @@ impl DrillContext {
 
     /// The moment from which whatever cannot be done is a failed recovery; the RTO counts from it too.
     pub fn outage_begins(&mut self) {
-        self.outage_began = Some(Instant::now());
-        self.recovery_began = self.outage_began;
+        let moment = self.clock.moment();
+        self.outage_began = Some(moment.monotonic);
+        self.recovery_began = Some(moment);
     }
 
     /// Closes the run: sorts checks into reporting order, derives the verdict, removes the working files.

@@ -60,6 +60,7 @@ pub async fn judge(
     let judgement = match at_end {
         Ok(at_end) => polarity::judge(&Facts {
             digests,
+            clean_showed: prepared.shown.clone(),
             at_stop: taken.witnesses.to_vec(),
             at_end,
         }),

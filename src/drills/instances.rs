@@ -3,6 +3,7 @@
 //! A source, a clean pair and a restored pair are different types, so that a restore onto a source does not compile.
 
 use crate::client::probe;
+use crate::client::signing::KeyPair;
 use crate::deployment::Service;
 use crate::deployment::environment::{Environment, RuntimeKind, ServiceSettings, fill_in};
 use crate::deployment::release::Release;
@@ -13,6 +14,10 @@ use crate::runtime::ready::{self, Look, Ready, WaitError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// The issuer's key pair. Source: contract 1.2.
+const ISSUER_PRIVATE: &str = "BEAM_DIRECTORY_SIGNING_PRIVATE_KEY";
+const ISSUER_PUBLIC: &str = "BEAM_DIRECTORY_SIGNING_PUBLIC_KEY";
 
 const READY_LIMIT: Duration = Duration::from_secs(20);
 /// Above the ten seconds that a real directory drains when sockets are open.
@@ -33,6 +38,9 @@ pub struct Deployment {
     pub jwt_secret: String,
     /// The bus's API key.
     pub bus_key: String,
+    /// The pair that the directory signs credentials with, where the environment gives none; a random one otherwise, which
+    /// another start does not know any more.
+    pub issuer: KeyPair,
     /// The bus's identity file.
     pub identity_file: PathBuf,
     /// The reference services' binary.
@@ -191,6 +199,13 @@ pub struct Clean(pub Pair);
 pub struct Restored(pub Pair);
 
 impl Deployment {
+    /// The issuer's public key that every start of the directory is given: the environment's own, else the run's.
+    #[must_use]
+    pub fn issuer_key(&self) -> String {
+        let given = self.environment.directory.env.get(ISSUER_PUBLIC);
+        given.cloned().unwrap_or_else(|| self.issuer.public())
+    }
+
     /// What can be known to be impossible before anything is started.
     ///
     /// # Errors
@@ -295,36 +310,10 @@ impl Deployment {
         logs: &Path,
         role: &str,
     ) -> Result<Instance, StartError> {
-        let port = if service == Service::Directory {
-            ports[0]
-        } else {
-            ports[1]
-        };
-        let values = self.values(ports, port, database, identity);
+        let port = ports[usize::from(service == Service::Bus)];
         let log = logs.join(format!("{role}-{service}.log"));
+        let launch = self.launch(service, ports, identity, database, &log);
         let settings = self.environment.service(service);
-        let mut variables = self.documented_variables(service, &values);
-        variables.extend(
-            settings
-                .env
-                .iter()
-                .map(|(key, value)| (key.clone(), fill_in(value, &values))),
-        );
-        let other = &self.overrides[usize::from(service == Service::Bus)];
-        variables.retain(|key, _| !other.unset.contains(key));
-        variables.extend(other.set.clone());
-        let launch = Launch {
-            name: service.name().to_owned(),
-            argv: self
-                .argv(service)
-                .iter()
-                .map(|argument| fill_in(argument, &values))
-                .chain(other.arguments.iter().cloned())
-                .collect(),
-            cwd: settings.cwd.clone().or_else(|| database.parent().map(Path::to_owned)),
-            variables,
-            log: log.clone(),
-        };
         let (started, started_at) = (Instant::now(), jiff::Timestamp::now());
         let mut process = ServiceProcess::start(&launch)?;
         let limit = settings.ready_limit_ms.map_or(READY_LIMIT, Duration::from_millis);
@@ -339,6 +328,36 @@ impl Deployment {
             ready,
             process,
         })
+    }
+
+    /// How a service is started on a file, with the pair's ports (directory, bus).
+    #[must_use]
+    pub fn launch(&self, service: Service, ports: [u16; 2], identity: &str, database: &Path, log: &Path) -> Launch {
+        let port = ports[usize::from(service == Service::Bus)];
+        let values = self.values(ports, port, database, identity);
+        let settings = self.environment.service(service);
+        let mut variables = self.documented_variables(service, &values);
+        variables.extend(
+            settings
+                .env
+                .iter()
+                .map(|(key, value)| (key.clone(), fill_in(value, &values))),
+        );
+        let other = &self.overrides[usize::from(service == Service::Bus)];
+        variables.retain(|key, _| !other.unset.contains(key));
+        variables.extend(other.set.clone());
+        Launch {
+            name: service.name().to_owned(),
+            argv: self
+                .argv(service)
+                .iter()
+                .map(|argument| fill_in(argument, &values))
+                .chain(other.arguments.iter().cloned())
+                .collect(),
+            cwd: settings.cwd.clone().or_else(|| database.parent().map(Path::to_owned)),
+            variables,
+            log: log.to_owned(),
+        }
     }
 
     fn values(&self, ports: [u16; 2], port: u16, database: &Path, identity: &str) -> BTreeMap<&'static str, String> {
@@ -391,6 +410,8 @@ impl Deployment {
             .collect();
         if service == Service::Directory {
             variables.insert("BEAM_ADMIN_EMAILS".to_owned(), self.admin_email.clone());
+            variables.insert(ISSUER_PRIVATE.to_owned(), self.issuer.private());
+            variables.insert(ISSUER_PUBLIC.to_owned(), self.issuer.public());
         }
         variables
     }

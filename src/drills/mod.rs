@@ -6,12 +6,16 @@ pub mod at_rest;
 pub mod backup_restore;
 /// What a seeded source gets before it is the source: ballast, calls under way.
 pub mod base;
+/// The wall clock of a run.
+pub mod clock;
 /// Clock, seed, folders, secrets, evidence of one run.
 pub mod context;
 /// The fault catalogue, run: detection power.
 pub mod detection;
 /// Backup polarity.
 pub mod direction;
+/// What only a drill itself can do wrong.
+mod hooks;
 /// Pairs of instances and how they are launched.
 pub mod instances;
 /// What is asked of the running restored pair.
@@ -38,6 +42,8 @@ pub mod stages;
 pub mod taking;
 /// One fault, injected and judged.
 pub mod trial;
+/// A whole drill with one fault in it.
+mod whole;
 
 use crate::drills::context::{DrillContext, DrillRequest, Progress, Stop, UsageError};
 use crate::evidence::Evidence;

@@ -158,9 +158,7 @@ fn running(context: &DrillContext, pair: &Pair) -> Result<[String; 2], Stop> {
         step: "stage running".to_owned(),
         cause: error.to_string(),
     })?;
-    let [directory, bus] = urls;
-    let [other_directory, other_bus] = acted.urls;
-    Ok([other_directory.unwrap_or(directory), other_bus.unwrap_or(bus)])
+    Ok(acted.instead_of(urls))
 }
 
 /// What the first start changed in the files, and how unfinished rows ended: read-only, while the services run.

@@ -6,7 +6,7 @@ use crate::checks::observing::{ObserveError, Signers};
 use crate::checks::{nonces, write_path};
 use crate::client::Access;
 use crate::client::secret::Secret;
-use crate::client::signing::KeyPair;
+use crate::client::signing::{KeyPair, multibase};
 use crate::drills::at_rest;
 use crate::drills::context::{DrillContext, Stop};
 use crate::drills::instances::Deployment;
@@ -65,8 +65,12 @@ async fn ask_credentials(
 ) -> Result<(), Stop> {
     let bus_key = Some(Secret::new(deployment.bus_key.clone()));
     let session = given_session(deployment);
+    let pinned = || multibase(&deployment.issuer_key()).ok();
     let held = match written {
-        Some(written) => Held::of_seed(&written.seeded.credentials, bus_key),
+        Some(written) => Held {
+            issuer_key: written.issuer.clone().or_else(pinned),
+            ..Held::of_seed(&written.seeded.credentials, bus_key)
+        },
         None if given.is_empty() && session.is_none() => {
             let reason = "no credential issued before the backup is at hand; give --keys or [access] admin_session_env";
             context.not_asked(CheckId::Credentials.name(), reason);
@@ -76,13 +80,14 @@ async fn ask_credentials(
             session,
             signers: given.clone(),
             bus_key,
+            issuer_key: pinned(),
             ..Held::default()
         },
     };
-    let began = Instant::now();
+    let (began, now) = (Instant::now(), context.clock.now());
     let judged = context
         .step("use credentials issued before the backup", async {
-            let attempts = Box::pin(credentials::observe(access, &held, jiff::Timestamp::now())).await;
+            let attempts = Box::pin(credentials::observe(access, &held, now)).await;
             let judged = match attempts {
                 Ok(attempts) => credentials::judge(&attempts),
                 Err(error) => error.judgement(CheckId::Credentials.name()),
@@ -119,13 +124,13 @@ async fn write_anew(
         .filter(|id| signers.contains_key(*id))
         .find(is_there)
         .cloned();
-    let began = Instant::now();
+    let (began, now) = (Instant::now(), context.clock.now());
     let judged = context
         .step("write new data", async {
             let writer = write_path::Writer {
                 run: &run,
                 bus_sender: sender.as_deref(),
-                now: jiff::Timestamp::now(),
+                now,
             };
             let attempts = Box::pin(write_path::observe(access, &writer)).await;
             let mut judged = write_path::judge(&attempts);
@@ -161,7 +166,7 @@ async fn send_again(
     access: &Access,
 ) -> Result<(), Stop> {
     let began = Instant::now();
-    let seed = context.request.seed;
+    let (seed, now) = (context.request.seed, context.clock.now());
     let judged = context
         .step("send old nonces again", async {
             let known = match written {
@@ -172,7 +177,7 @@ async fn send_again(
                 None => Claims::from_rows(rows.expected),
             };
             let judged = match (known, Claims::from_rows(rows.restored)) {
-                (Ok(known), Ok(rows)) => resent(access, &known, &rows, signers, seed).await,
+                (Ok(known), Ok(rows)) => resent(access, &known, &rows, signers, (seed, now)).await,
                 (Err(error), _) | (_, Err(error)) => at_rest::unreadable(&error, None),
             };
             let detail = judged.observed.clone();
@@ -188,7 +193,13 @@ async fn send_again(
 }
 
 /// Without any sender's key, keys are taken over: of the busiest sender, and of those whose nonces are in doubt.
-async fn resent(access: &Access, known: &Claims, rows: &Claims, mut signers: Signers, seed: u64) -> Judgement {
+async fn resent(
+    access: &Access,
+    known: &Claims,
+    rows: &Claims,
+    mut signers: Signers,
+    (seed, now): (u64, jiff::Timestamp),
+) -> Judgement {
     let mut taken_over = BTreeSet::new();
     if !known.intents.iter().any(|claim| signers.contains_key(&claim.from)) {
         let doubted = claims::doubted_senders(known, rows);
@@ -204,7 +215,7 @@ async fn resent(access: &Access, known: &Claims, rows: &Claims, mut signers: Sig
         signers.insert(sender.clone(), key);
     }
     let plan = claims::plan(Some(known), Some(rows), &signers);
-    let mut judged = match Box::pin(nonces::observe(access, &plan, &signers, jiff::Timestamp::now())).await {
+    let mut judged = match Box::pin(nonces::observe(access, &plan, &signers, now)).await {
         Ok(facts) => nonces::judge(&plan, &facts),
         Err(error) => error.judgement(CheckId::Nonces.name()),
     };

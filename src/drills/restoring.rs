@@ -5,9 +5,10 @@ use crate::checks::observing::ObserveError;
 use crate::checks::{clean, rto, startable};
 use crate::client::Access;
 use crate::deployment::Service;
+use crate::drills::clock::Moment;
 use crate::drills::context::{DrillContext, Stop, milliseconds, private_folder};
 use crate::drills::instances::{Clean, Deployment, Pair, Restored, StartError};
-use crate::drills::source::{access, started};
+use crate::drills::source::{access_at, started};
 use crate::drills::stages::{Reached, StageError};
 use crate::drills::taking::Taken;
 use crate::evidence::CheckId;
@@ -79,6 +80,8 @@ pub struct Prepared {
     pub digests: [String; 2],
     /// Plain copies of their files, whose schema is that of the running version.
     pub plain: PathBuf,
+    /// Subjects that they showed although they should be empty.
+    pub shown: Vec<String>,
 }
 
 /// Starts clean instances on new empty files, looks for any of the data, stops them.
@@ -93,7 +96,8 @@ pub async fn prove_clean(
 ) -> Result<Prepared, Stop> {
     let (work, logs) = (context.folders.work.clone(), context.folders.work.join("logs"));
     let began = Instant::now();
-    let (prepared, observed) = context
+    let stages = context.request.stages.clone();
+    let (mut prepared, observed) = context
         .step("prove the clean instances empty", async {
             private_folder(&logs).map_err(|source| RestoringError::Folder {
                 path: logs.clone(),
@@ -101,7 +105,9 @@ pub async fn prove_clean(
             })?;
             let (Clean(mut pair), places) = start_clean(deployment, &work, &logs).await?;
             let detail = started(&pair);
-            let access = access(&pair, deployment);
+            let urls = [pair.directory.url(), pair.bus.url()];
+            let acted = stages.reached(&Reached::Clean { urls: urls.clone() })?;
+            let access = access_at(&acted.instead_of(urls), deployment);
             let observed = clean::observe_clean(&access, agents).await;
             access.close();
             pair.stop(&deployment.environment).await?;
@@ -116,10 +122,18 @@ pub async fn prove_clean(
                 Ok::<_, TakeError>((places, plain, digests))
             })
             .await??;
-            Ok::<_, RestoringError>(((Prepared { places, digests, plain }, observed), detail))
+            let prepared = Prepared {
+                places,
+                digests,
+                plain,
+                shown: Vec::new(),
+            };
+            Ok::<_, RestoringError>(((prepared, observed), detail))
         })
         .await?;
-    context.record(CheckId::Clean, None, clean::judge(promised, &observed), began.elapsed());
+    let judged = clean::judge(promised, &observed);
+    prepared.shown = judged.findings.iter().map(|finding| finding.subject.clone()).collect();
+    context.record(CheckId::Clean, None, judged, began.elapsed());
     Ok(prepared)
 }
 
@@ -153,7 +167,7 @@ async fn start_clean(
 pub async fn put_back(context: &mut DrillContext, taken: &Taken, prepared: Prepared) -> Result<Prepared, Stop> {
     let (snapshot, sources) = (taken.snapshot.clone(), taken.source_sets.clone());
     let stages = context.request.stages.clone();
-    context.recovery_began.get_or_insert_with(Instant::now);
+    context.recovery_began.get_or_insert(context.clock.moment());
     context
         .step("restore into the clean instances' place", async {
             let (prepared, restored) = tokio::task::spawn_blocking(move || {
@@ -263,6 +277,14 @@ fn failed_start(error: &StartError, attempts: u32, secrets: &crate::evidence::Se
     })
 }
 
+/// What both clocks say of the time since the recovery began.
+fn clocks_since(zero: &Moment, now: Moment) -> rto::Clocks {
+    rto::Clocks {
+        wall_ms: now.wall.as_millisecond() - zero.wall.as_millisecond(),
+        monotonic_ms: milliseconds(now.monotonic.duration_since(zero.monotonic)),
+    }
+}
+
 /// Looks for the first true answer about the landmark, with reads that write nothing, and records RTO.
 ///
 /// # Errors
@@ -276,7 +298,7 @@ pub async fn measure_recovery(
     let limit = limit_ms
         .map_or(ANSWER_LIMIT, Duration::from_millis)
         .max(WITHOUT_DATA_LIMIT);
-    let zero = context.recovery_began.unwrap_or_else(Instant::now);
+    let zero = context.recovery_began.unwrap_or_else(|| context.clock.moment());
     let began = Instant::now();
     let first_without_data: Mutex<Option<Instant>> = Mutex::new(None);
     let waited = ready::until("the restored pair tells of the data", limit, || async {
@@ -300,7 +322,7 @@ pub async fn measure_recovery(
         }
     })
     .await;
-    let offset = milliseconds(began.duration_since(zero));
+    let offset = milliseconds(began.duration_since(zero.monotonic));
     let (measured, cause) = match &waited {
         Ok(ready) => {
             let first = offset + milliseconds(ready.after);
@@ -312,17 +334,19 @@ pub async fn measure_recovery(
                 rto::Measured {
                     last_failed_ms: Some(last_failed),
                     first_true_ms: Some(first),
+                    clocks: Some(clocks_since(&zero, context.clock.moment())),
                     limit_ms,
                 },
                 None,
             )
         }
         Err(error) => {
-            let last_failed_ms = Some(milliseconds(zero.elapsed()));
+            let last_failed_ms = Some(milliseconds(zero.monotonic.elapsed()));
             (
                 rto::Measured {
                     last_failed_ms,
                     first_true_ms: None,
+                    clocks: Some(clocks_since(&zero, context.clock.moment())),
                     limit_ms,
                 },
                 Some(error.to_string()),

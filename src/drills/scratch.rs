@@ -12,8 +12,8 @@ use crate::drills::restoring::Prepared;
 use crate::drills::source::Written;
 use crate::drills::taking::Taken;
 use crate::evidence::{CheckId, Finding, Verdict};
-use crate::faults::fault::{Expect, Fault, Injection, Stage};
-use crate::faults::inject::inject;
+use crate::faults::fault::{Expect, Fault, Stage};
+use crate::faults::inject::{Injected, inject};
 use crate::faults::target::Target;
 use crate::restore::{self, Places};
 use crate::seed::ledger::Ledger;
@@ -67,6 +67,8 @@ pub struct Specimen {
     raw: Option<[RawSet; 2]>,
     sources: [FileSet; 2],
     clean_digests: [String; 2],
+    clean: [FileSet; 2],
+    earlier: Option<[FileSet; 2]>,
     manifest: Manifest,
     sealed: Option<Manifest>,
     ledger: Option<(Ledger, jiff::Timestamp)>,
@@ -159,6 +161,8 @@ impl Specimen {
             raw: taken.raw.clone(),
             sources: both(&taken.source_sets),
             clean_digests: prepared.digests.clone(),
+            clean: Service::ALL.map(|service| prepared.places.of(service).files()),
+            earlier: taken.earlier.clone(),
             manifest: taken.manifest.clone(),
             sealed: taken.sealed.clone(),
             ledger: written.map(|written| (written.seeded.ledger.clone(), written.cut_at)),
@@ -295,17 +299,18 @@ impl Copy<'_> {
         let stage = fault.map_or(Stage::Snapshot, |fault| fault.stage);
         let mut sealed = self.specimen.sealed.clone();
         if stage == Stage::Set {
-            sealed = self.seal_set(fault, &mut outcome);
+            sealed = self.seal_set(fault, &mut outcome)?;
             if sealed.is_none() {
                 return Ok(outcome);
             }
         } else {
             copy_folder(&self.specimen.snapshot, &self.snapshot)?;
         }
-        if let Some(fault) = fault.filter(|fault| fault.stage == Stage::Snapshot)
-            && !self.inject(fault, Target::snapshot(&self.snapshot, &self.folder), &mut outcome)
-        {
-            return Ok(outcome);
+        if let Some(fault) = fault.filter(|fault| fault.stage == Stage::Snapshot) {
+            let target = Target::snapshot(&self.snapshot, &self.folder);
+            if self.inject(fault, target, self.own_source()?, &mut outcome).is_none() {
+                return Ok(outcome);
+            }
         }
         if stage == Stage::RestoredFiles {
             self.restored(fault, &mut outcome)?;
@@ -318,70 +323,54 @@ impl Copy<'_> {
         Ok(outcome)
     }
 
-    /// Whether the fault went in; if not, the outcome says why.
-    fn inject(&self, fault: &Fault, mut target: Target, outcome: &mut Outcome) -> bool {
-        if names_source(fault) {
-            match self.own_source() {
-                Ok(source) => target.source = Some(source),
-                Err(error) => {
-                    outcome.error = Some(error.to_string());
-                    return false;
-                }
-            }
-        }
+    /// Lets the fault act; where it could not, the outcome says why.
+    fn inject(
+        &self,
+        fault: &Fault,
+        target: Target,
+        source: [FileSet; 2],
+        outcome: &mut Outcome,
+    ) -> Option<Injected> {
+        let target = Target {
+            source: Some(source),
+            clean: Some(self.specimen.clean.clone()),
+            earlier: self.specimen.earlier.clone(),
+            ..target
+        };
         match inject(fault, &target) {
-            Ok(_) => true,
+            Ok(injected) => Some(injected),
             Err(error) => {
                 outcome.changed_nothing = error.is_changed_nothing();
                 outcome.error = Some(chain(&error));
-                false
+                None
             }
         }
     }
 
     /// A copy of the source's files, for faults that name it.
     fn own_source(&self) -> io::Result<[FileSet; 2]> {
-        let folder = self.folder.join("source");
-        private_folder(&folder)?;
-        for set in &self.specimen.sources {
-            for path in [set.main.clone(), set.wal(), set.shm(), set.journal()] {
-                if path.is_file() {
-                    fs::copy(&path, folder.join(path.file_name().unwrap_or_default()))?;
-                }
-            }
-        }
-        let moved = |set: &FileSet| FileSet::new(set.service, folder.join(set.main.file_name().unwrap_or_default()));
-        Ok([moved(&self.specimen.sources[0]), moved(&self.specimen.sources[1])])
+        copy_sets(&self.specimen.sources, &self.folder.join("source"))
     }
 
     /// Copies the raw sets, lets the fault act on them and seals what is left; the manifest, if there is a snapshot to judge.
-    fn seal_set(&self, fault: Option<&Fault>, outcome: &mut Outcome) -> Option<Manifest> {
+    fn seal_set(&self, fault: Option<&Fault>, outcome: &mut Outcome) -> io::Result<Option<Manifest>> {
         let specimen = self.specimen;
         let Some(sets) = &specimen.raw else {
             outcome.error = Some("a stored snapshot has no raw set".to_owned());
             outcome.changed_nothing = true;
-            return None;
+            return Ok(None);
         };
         let folder = self.folder.join("raw");
-        if let Err(error) = copy_folder(&sets[0].folder, &folder) {
-            outcome.error = Some(error.to_string());
-            return None;
-        }
+        copy_folder(&sets[0].folder, &folder)?;
         let moved = |set: &RawSet| RawSet {
             folder: folder.clone(),
             ..set.clone()
         };
         let mut raw = [moved(&sets[0]), moved(&sets[1])];
         if let Some(fault) = fault {
-            let mut target = Target::set(&raw, &self.folder);
-            target.source = self.own_source().ok();
-            match inject(fault, &target) {
-                Ok(injected) => raw = injected.raw.unwrap_or(raw),
-                Err(error) => {
-                    outcome.changed_nothing = error.is_changed_nothing();
-                    outcome.error = Some(chain(&error));
-                    return None;
-                }
+            match self.inject(fault, Target::set(&raw, &self.folder), self.own_source()?, outcome) {
+                Some(injected) => raw = injected.raw.unwrap_or(raw),
+                None => return Ok(None),
             }
         }
         let manifest = &specimen.manifest;
@@ -397,7 +386,7 @@ impl Copy<'_> {
             folder: self.snapshot.clone(),
         })
         .and_then(|plan| snapshot::seal(&plan, &raw));
-        match sealed {
+        Ok(match sealed {
             Ok(sealed) => Some(sealed.manifest),
             Err(error) => {
                 outcome.refused = Some(chain(&error));
@@ -407,7 +396,7 @@ impl Copy<'_> {
                 outcome.alone = Some(BTreeSet::from([CheckId::SnapshotSet]));
                 None
             }
-        }
+        })
     }
 
     fn plausible(&self, not_before: Option<jiff::Timestamp>) -> snapshot_set::Plausible {
@@ -502,10 +491,7 @@ impl Copy<'_> {
             let mut target = Target::empty(Stage::RestoredFiles, &self.folder);
             target.directory_db = Some(places.directory.database());
             target.bus_db = Some(places.bus.database());
-            target.source = Some(source.clone());
-            if let Err(error) = inject(fault, &target) {
-                outcome.changed_nothing = error.is_changed_nothing();
-                outcome.error = Some(chain(&error));
+            if self.inject(fault, target, source.clone(), outcome).is_none() {
                 return Ok(());
             }
         }
@@ -523,6 +509,7 @@ impl Copy<'_> {
         let digests = digests.collect();
         let look = || {
             Ok::<_, crate::snapshot::copying::CopyError>(polarity::Facts {
+                clean_showed: Vec::new(),
                 digests,
                 at_stop: at_stop?,
                 at_end: witness(&source)?,
@@ -554,18 +541,21 @@ impl Copy<'_> {
     }
 }
 
-/// Whether a fault may touch or read the source's files.
-fn names_source(fault: &Fault) -> bool {
-    match &fault.injection {
-        Injection::Ops(ops) => ops.iter().any(|op| {
-            let names = [&op.file, &op.from, &op.to];
-            names
-                .into_iter()
-                .flatten()
-                .any(|name| name.starts_with("source:"))
-        }),
-        _ => false,
+/// Plain copies of file sets in a folder of their own, under their own names.
+///
+/// # Errors
+/// What the system says.
+pub fn copy_sets(sets: &[FileSet; 2], folder: &Path) -> io::Result<[FileSet; 2]> {
+    private_folder(folder)?;
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+    for set in sets {
+        for path in [set.main.clone(), set.wal(), set.shm(), set.journal()] {
+            if path.is_file() {
+                fs::copy(&path, folder.join(name(&path)))?;
+            }
+        }
     }
+    Ok([0, 1].map(|at: usize| FileSet::new(sets[at].service, folder.join(name(&sets[at].main)))))
 }
 
 /// Plain copies of a folder's files with their modes; never links.

@@ -2,14 +2,17 @@
 
 use crate::checks::expectation::Objects;
 use crate::client::Access;
+use crate::client::signing::KeyPair;
 use crate::deployment::Service;
 use crate::deployment::release::Release;
-use crate::drills::context::{DrillContext, DrillRequest, Stop, UsageError, milliseconds, private_folder, timestamp};
+use crate::drills::context::{
+    Base, DrillContext, DrillRequest, Stop, UsageError, milliseconds, private_folder, timestamp,
+};
 use crate::drills::instances::{Deployment, Pair, Source, StartError};
 use crate::drills::stages::Reached;
 use crate::evidence::CheckId;
 use crate::runtime::process::Stopped;
-use crate::seed::{self, SeedPlan, Seeded};
+use crate::seed::{self, SeedPlan, Seeded, Workspaces};
 use crate::snapshot::file_set::FileSet;
 use crate::snapshot::quiescent;
 use serde_json::Value;
@@ -95,6 +98,8 @@ pub fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> 
     let bus_key = secret("bus key", &environment.access.bus_key_env)?;
     context.secrets.add(&jwt_secret);
     context.secrets.add(&bus_key);
+    let issuer = KeyPair::from_bytes(&Sha256::digest(format!("issuer {seed} {run}").as_bytes()).into());
+    context.secrets.add(&issuer.private());
     let identities = identities(context, given_keys(&request).as_deref())?;
     let identity_file = context.folders.work.join("identities.json");
     write_private(&identity_file, &identities.to_string())
@@ -122,6 +127,7 @@ pub fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> 
         release,
         jwt_secret,
         bus_key,
+        issuer,
         identity_file,
         reference_services: request.reference_services.clone(),
         overrides: Default::default(),
@@ -243,6 +249,10 @@ pub async fn seed(context: &mut DrillContext, deployment: &Deployment, access: &
     let plan = SeedPlan {
         seed: context.request.seed,
         admin_email: deployment.admin_email.clone(),
+        workspaces: match context.request.base {
+            Base::NoWorkspaces => Workspaces::None,
+            Base::Seed | Base::InFlight => Workspaces::Two,
+        },
     };
     let seeded = context
         .step("seed the source", async {
@@ -267,14 +277,40 @@ pub async fn seed(context: &mut DrillContext, deployment: &Deployment, access: &
     Ok(seeded)
 }
 
-/// Tells that the source is seeded and still runs.
+/// Tells that the source is whole and runs; nothing was observed yet.
+///
+/// # Errors
+/// [`Stop`] when whoever acts on the stage fails.
+pub fn living(context: &DrillContext, source: &Source) -> Result<(), Stop> {
+    let Source(pair) = source;
+    tell(
+        context,
+        &Reached::Living {
+            databases: [pair.directory.database.clone(), pair.bus.database.clone()],
+            urls: [pair.directory.url(), pair.bus.url()],
+            pids: [pair.directory.process.pid(), pair.bus.process.pid()],
+        },
+    )
+}
+
+/// Tells that the source was looked at and still runs.
 ///
 /// # Errors
 /// [`Stop`] when whoever acts on the stage fails.
 pub fn reached(context: &DrillContext, source: &Source) -> Result<(), Stop> {
-    let databases = [source.0.directory.database.clone(), source.0.bus.database.clone()];
-    let stages = &context.request.stages;
-    let told = stages.reached(&Reached::Source { databases });
+    let Source(pair) = source;
+    tell(
+        context,
+        &Reached::Source {
+            databases: [pair.directory.database.clone(), pair.bus.database.clone()],
+            urls: [pair.directory.url(), pair.bus.url()],
+            pids: [pair.directory.process.pid(), pair.bus.process.pid()],
+        },
+    )
+}
+
+fn tell(context: &DrillContext, moment: &Reached) -> Result<(), Stop> {
+    let told = context.request.stages.reached(moment);
     told.map(|_| ()).map_err(|error| Stop {
         step: "stage source".to_owned(),
         cause: error.to_string(),
@@ -287,6 +323,8 @@ pub struct Written {
     pub seeded: Seeded,
     /// The source's own answers, by check.
     pub baseline: BTreeMap<CheckId, Objects>,
+    /// The key by which the source's issuer was known just before the outage, as its DID document shows it.
+    pub issuer: Option<String>,
     /// The wall clock at the first stop request.
     pub cut_at: jiff::Timestamp,
 }
@@ -320,8 +358,7 @@ pub async fn stop(
     deployment: &Deployment,
     how: Ended,
 ) -> Result<StoppedSource, Stop> {
-    context.outage_began = Some(Instant::now());
-    context.recovery_began = context.outage_began;
+    context.outage_begins();
     let cut_at = jiff::Timestamp::now();
     let mut pair = source.0;
     let sets = [

@@ -54,6 +54,8 @@ pub struct Taken {
     pub expected: PathBuf,
     /// The raw sets, where the harness took them.
     pub raw: Option<[RawSet; 2]>,
+    /// The source's file sets from before its last writes, where the harness kept them; only faults need them.
+    pub earlier: Option<[FileSet; 2]>,
     /// The source's file sets; under `--from` the given ones.
     pub source_sets: Vec<FileSet>,
     /// Their bytes at the proven stop; under `--from` before anything was copied.
@@ -156,6 +158,7 @@ fn take(request: Request, sets: &[FileSet; 2], independent: PathBuf, stages: &St
         sealed: Some(sealed),
         independent,
         raw: Some(raw),
+        earlier: None,
         source_sets: sets.to_vec(),
         witnesses,
     })
@@ -271,6 +274,7 @@ fn given_snapshot(given: &Path, work: &Path) -> Result<Taken, TakingError> {
         sealed: None,
         independent,
         raw: None,
+        earlier: None,
         source_sets: sets.to_vec(),
         witnesses,
     })
@@ -310,6 +314,7 @@ fn plain_backup(
         manifest,
         independent,
         raw: Some(adopted.raw),
+        earlier: None,
         source_sets: sets.to_vec(),
         witnesses,
     })

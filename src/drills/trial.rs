@@ -7,27 +7,80 @@ use crate::drills::backup_restore::{self, Taking};
 use crate::drills::context::{DrillContext, DrillRequest, Quiet, Stop, UsageError, chain, private_folder};
 use crate::drills::instances::Override;
 use crate::drills::restoring::Prepared;
-use crate::drills::scratch::{self, Specimen, copy_folder};
+use crate::drills::scratch::{self, Specimen, copy_folder, copy_sets};
 use crate::drills::self_test::SelfTest;
 use crate::drills::stages::{Acted, Reached, Stages};
 use crate::drills::taking::Taken;
-use crate::drills::{Ending, at_rest, proving};
+use crate::drills::{Ending, at_rest, proving, whole};
 use crate::evidence::{CheckId, Finding, Verdict};
 use crate::faults::fault::{Expect, Fault, Injection, Stage, Start};
 use crate::faults::inject::{FaultError, Injected, inject};
 use crate::faults::target::{Live, Target};
 use crate::restore::Places;
-use crate::snapshot::file_set::{FileSet, RawSet, usual};
+use crate::snapshot::file_set::{FileSet, RawSet};
 use crate::snapshot::manifest::Manifest;
 use crate::snapshot::{self, Request};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The source's files of one trial, known once they were copied.
-type Sources = Arc<Mutex<Option<[FileSet; 2]>>>;
+/// What comes of an injection, shared with whoever runs the drill.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    injected: Arc<Mutex<Option<Injected>>>,
+    failure: Arc<Mutex<Option<FaultError>>>,
+    /// The source's files of one trial, known once they were copied.
+    sources: Arc<Mutex<Option<[FileSet; 2]>>>,
+}
+
+/// Why a fault was not injected.
+#[derive(Debug, Clone)]
+pub(crate) struct NotInjected {
+    /// In words.
+    pub(crate) cause: String,
+    /// Whether nothing would have changed.
+    pub(crate) changed_nothing: bool,
+}
+
+impl From<String> for NotInjected {
+    fn from(cause: String) -> NotInjected {
+        NotInjected {
+            cause,
+            changed_nothing: false,
+        }
+    }
+}
+
+impl Shared {
+    /// Why the fault was not injected, or altered nothing.
+    pub(crate) fn error(&self) -> Option<NotInjected> {
+        let injected = self.injected.lock().ok();
+        let unsettled = injected.and_then(|held| held.as_ref().and_then(|injected| injected.settle().err()));
+        let failure = self.failure.lock().ok().and_then(|mut held| held.take());
+        failure.or(unsettled).map(|error| NotInjected {
+            cause: chain(&error),
+            changed_nothing: error.is_changed_nothing(),
+        })
+    }
+
+    /// Why nothing was injected although nothing failed: the drill did not get so far.
+    pub(crate) fn is_without_injection(&self) -> Option<NotInjected> {
+        let injected = self.injected.lock().ok();
+        let is_there = injected.is_some_and(|held| held.is_some());
+        (!is_there).then(|| "the drill ended before the fault could be injected".to_owned().into())
+    }
+}
+
+/// File sets of other runs, to copy from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Others {
+    /// The clean instances' after their stop.
+    pub(crate) clean: Option<[FileSet; 2]>,
+    /// The source's from before its last writes.
+    pub(crate) earlier: Option<[FileSet; 2]>,
+}
 
 /// A taken source that faults are injected into copies of: seeded by the harness, or a given set that plays it.
 pub struct Template {
@@ -126,27 +179,26 @@ impl Template {
         if let Some(reason) = fault.not_staged() {
             return Some(reason.to_owned());
         }
-        match &fault.injection {
-            Injection::Hook(name) => return Some(format!("needs the hook {name:?} in the drill")),
-            Injection::Start(starts) => {
-                let switched = starts.iter().find(|start| !start.args.is_empty());
-                let foreign = |start: &Start| {
-                    let services = Service::ALL.into_iter();
-                    services
-                        .filter(|service| start.service.is_none_or(|named| named == *service))
-                        .any(|service| !request.environment.service(service).command.is_empty())
-                };
-                if switched.is_some_and(foreign) {
-                    return Some("a switch of the reference services; this environment has its own".to_owned());
-                }
+        if request.from.is_some() && whole::needs(fault) {
+            return Some("a given set has no running source".to_owned());
+        }
+        if let Injection::Start(starts) = &fault.injection {
+            let switched = starts.iter().find(|start| !start.args.is_empty());
+            let foreign = |start: &Start| {
+                let services = Service::ALL.into_iter();
+                services
+                    .filter(|service| start.service.is_none_or(|named| named == *service))
+                    .any(|service| !request.environment.service(service).command.is_empty())
+            };
+            if switched.is_some_and(foreign) {
+                return Some("a switch of the reference services; this environment has its own".to_owned());
             }
-            _ => {}
         }
         match fault.stage {
-            Stage::Source | Stage::Environment | Stage::Schema | Stage::Report => {
+            Stage::Environment | Stage::Schema | Stage::Report => {
                 Some(format!("stage {} is not part of a trial", fault.stage))
             }
-            Stage::Set | Stage::Snapshot | Stage::RestoredFiles | Stage::Running => None,
+            Stage::Source | Stage::Set | Stage::Snapshot | Stage::RestoredFiles | Stage::Running => None,
         }
     }
 
@@ -159,14 +211,15 @@ impl Template {
         let mut request = self.request.clone();
         request.keep = false;
         request.runs = self.context.folders.work.join("trials");
-        let shared: Arc<Mutex<Option<Injected>>> = Arc::default();
-        let failure: Arc<Mutex<Option<FaultError>>> = Arc::default();
-        let sources: Sources = Arc::default();
+        if let Some(fault) = fault.filter(|fault| whole::needs(fault)) {
+            return Box::pin(whole::try_out(request, fault)).await;
+        }
+        let shared = Shared::default();
         if let Some(fault) = fault {
             if fault.caught_by.is_empty() || fault.caught_by.contains(&CheckId::Stability) {
                 request.watched_for = proving::WATCHED_FOR;
             }
-            request.stages = acting(fault.clone(), shared.clone(), failure.clone(), sources.clone());
+            request.stages = acting(fault.clone(), shared.clone(), self.others());
         }
         let mut context = DrillContext::new(request, Box::new(Quiet))?;
         // The set was taken in the template's run: its time is held against that run's beginning.
@@ -176,7 +229,7 @@ impl Template {
             .started_at
             .clone_from(&self.context.evidence.run.started_at);
         context.outage_begins();
-        let ended = Box::pin(self.drill(&mut context, fault, &sources)).await;
+        let ended = Box::pin(self.drill(&mut context, fault, &shared)).await;
         let ended = match ended {
             Ok(()) => Ok(()),
             Err(Ending::Stop(stop)) => Err(stop),
@@ -185,46 +238,31 @@ impl Template {
                 cause: error.to_string(),
             }),
         };
-        let unsettled = shared
-            .lock()
-            .ok()
-            .and_then(|held| held.as_ref().and_then(|injected| injected.settle().err()));
-        let error = failure.lock().ok().and_then(|mut held| held.take()).or(unsettled);
-        let refused = ended
-            .as_ref()
-            .err()
-            .map(|stop| format!("{}: {}", stop.step, stop.cause));
-        context.finish(ended, false);
-        let _ = fs::remove_dir_all(&context.folders.run);
-        let checks = &context.evidence.checks;
-        Ok(Trial {
-            verdict: context.evidence.verdict,
-            asked: checks.iter().map(|check| check.id).collect(),
-            failed: checks
-                .iter()
-                .filter(|check| check.verdict == Verdict::Fail)
-                .map(|check| check.id)
-                .collect(),
-            findings: checks.iter().flat_map(|check| check.findings.clone()).collect(),
-            refused,
-            changed_nothing: error.as_ref().is_some_and(FaultError::is_changed_nothing),
-            error: error.map(|error| chain(&error)),
-            took: began.elapsed(),
-        })
+        let error = shared.error();
+        Ok(conclude(context, ended, error, began))
+    }
+
+    /// File sets of this template that a fault may copy from.
+    fn others(&self) -> Others {
+        let places = &self.taking.prepared.places;
+        Others {
+            clean: Some(Service::ALL.map(|service| places.of(service).files())),
+            earlier: self.taking.taken.earlier.clone(),
+        }
     }
 
     async fn drill(
         &self,
         context: &mut DrillContext,
         fault: Option<&Fault>,
-        sources_of_fault: &Sources,
+        shared: &Shared,
     ) -> Result<(), Ending> {
         let written = self.taking.written.as_ref();
         let sources = self.copy_source(context).map_err(|error| Stop {
             step: "prepare".to_owned(),
             cause: chain(&error),
         })?;
-        if let Ok(mut known) = sources_of_fault.lock() {
+        if let Ok(mut known) = shared.sources.lock() {
             *known = Some(sources.clone());
         }
         let taken = self.copy_set(context, fault, sources)?;
@@ -249,10 +287,9 @@ impl Template {
 
     /// A copy of the stopped source's files, as the trial's own source.
     fn copy_source(&self, context: &DrillContext) -> std::io::Result<[FileSet; 2]> {
-        let folder = context.folders.work.join("source");
-        let original = &self.taking.taken.source_sets[0].main;
-        copy_folder(original.parent().unwrap_or(Path::new(".")), &folder)?;
-        Ok(Service::ALL.map(|service| usual(service, &folder)))
+        let sets = &self.taking.taken.source_sets;
+        let both = [sets[0].clone(), sets[1].clone()];
+        copy_sets(&both, &context.folders.work.join("source"))
     }
 
     /// A copy of the template's set that this trial may damage.
@@ -299,6 +336,7 @@ impl Template {
                 context.folders.snapshot.clone()
             },
             raw: None,
+            earlier: template.earlier.clone(),
             source_sets: sources.to_vec(),
             witnesses: template.witnesses.clone(),
         })
@@ -356,6 +394,7 @@ impl Template {
             places,
             digests: template.digests.clone(),
             plain: template.plain.clone(),
+            shown: template.shown.clone(),
         })
     }
 }
@@ -366,21 +405,55 @@ pub fn needs_a_start(fault: &Fault) -> bool {
     !scratch::can_judge(fault) || fault.caught_by.iter().any(|id| !scratch::CHECKS.contains(id))
 }
 
+/// Closes a run with a fault in it, removes its folder and says how it ended.
+pub(crate) fn conclude(
+    mut context: DrillContext,
+    ended: Result<(), Stop>,
+    error: Option<NotInjected>,
+    began: Instant,
+) -> Trial {
+    let refused = ended
+        .as_ref()
+        .err()
+        .map(|stop| format!("{}: {}", stop.step, stop.cause));
+    context.finish(ended, false);
+    let _ = fs::remove_dir_all(&context.folders.run);
+    let checks = &context.evidence.checks;
+    Trial {
+        verdict: context.evidence.verdict,
+        asked: checks.iter().map(|check| check.id).collect(),
+        failed: checks
+            .iter()
+            .filter(|check| check.verdict == Verdict::Fail)
+            .map(|check| check.id)
+            .collect(),
+        findings: checks.iter().flat_map(|check| check.findings.clone()).collect(),
+        refused,
+        changed_nothing: error.as_ref().is_some_and(|error| error.changed_nothing),
+        error: error.map(|error| error.cause),
+        took: began.elapsed(),
+    }
+}
+
 /// Injects the fault when the drill reaches its stage.
-fn acting(
-    fault: Fault,
-    held: Arc<Mutex<Option<Injected>>>,
-    failure: Arc<Mutex<Option<FaultError>>>,
-    sources: Sources,
-) -> Stages {
+pub(crate) fn acting(fault: Fault, shared: Shared, others: Others) -> Stages {
     Stages::altering(move |moment| {
-        let Some(mut target) = target(moment).filter(|target| target.stage == fault.stage) else {
+        // What happens before the baseline is part of the source's life; what happens after it is not.
+        let is_its_moment = match moment {
+            Reached::Living { .. } => fault.benign,
+            Reached::Source { .. } => !fault.benign,
+            _ => true,
+        };
+        let reached = target(moment).filter(|target| is_its_moment && target.stage == fault.stage);
+        let Some(mut target) = reached else {
             return Ok(Acted::default());
         };
         if matches!(fault.injection, Injection::Start(_)) {
             return Ok(Acted::default());
         }
-        target.source = sources.lock().ok().and_then(|known| known.clone());
+        target.source = shared.sources.lock().ok().and_then(|known| known.clone());
+        target.clean.clone_from(&others.clean);
+        target.earlier.clone_from(&others.earlier);
         match inject(&fault, &target) {
             Ok(injected) => {
                 let url = |service| {
@@ -393,15 +466,16 @@ fn acting(
                 let acted = Acted {
                     urls: [url(Service::Directory), url(Service::Bus)],
                     raw: injected.raw.clone(),
+                    step_ms: injected.step_ms,
                 };
-                if let Ok(mut held) = held.lock() {
+                if let Ok(mut held) = shared.injected.lock() {
                     *held = Some(injected);
                 }
                 Ok(acted)
             }
             Err(error) => {
                 let told = chain(&error);
-                if let Ok(mut failure) = failure.lock() {
+                if let Ok(mut failure) = shared.failure.lock() {
                     *failure = Some(error);
                 }
                 Err(told)
@@ -413,7 +487,11 @@ fn acting(
 /// Where a fault of this moment's stage goes.
 fn target(moment: &Reached) -> Option<Target> {
     match moment {
-        Reached::Source { .. } => None,
+        Reached::Living { databases, urls, pids } | Reached::Source { databases, urls, pids } => {
+            let scratch = databases[0].parent()?.parent()?;
+            Some(running(Stage::Source, scratch, databases, urls, *pids))
+        }
+        Reached::Clean { .. } => None,
         Reached::Set { folder, raw } => Some(Target::set(raw, folder.parent()?)),
         Reached::Snapshot { folder } => Some(Target::snapshot(folder, folder.parent()?)),
         Reached::RestoredFiles { databases } => {
@@ -425,18 +503,21 @@ fn target(moment: &Reached) -> Option<Target> {
         }
         Reached::Running { databases, urls, pids } => {
             let scratch = databases[0].parent()?.parent()?.parent()?;
-            let mut target = Target::empty(Stage::Running, scratch);
-            target.directory_db = Some(databases[0].clone());
-            target.bus_db = Some(databases[1].clone());
-            target.directory = Some(Live {
-                url: urls[0].clone(),
-                pid: Some(pids[0]),
-            });
-            target.bus = Some(Live {
-                url: urls[1].clone(),
-                pid: Some(pids[1]),
-            });
-            Some(target)
+            Some(running(Stage::Running, scratch, databases, urls, *pids))
         }
+    }
+}
+
+fn running(stage: Stage, scratch: &Path, databases: &[PathBuf; 2], urls: &[String; 2], pids: [u32; 2]) -> Target {
+    let live = |at: usize| Live {
+        url: urls[at].clone(),
+        pid: Some(pids[at]),
+    };
+    Target {
+        directory_db: Some(databases[0].clone()),
+        bus_db: Some(databases[1].clone()),
+        directory: Some(live(0)),
+        bus: Some(live(1)),
+        ..Target::empty(stage, scratch)
     }
 }

@@ -154,7 +154,7 @@ fn rule(answer: &Answer) -> Result<Rule, ProxyError> {
     })
 }
 
-fn address(url: &str) -> Option<SocketAddr> {
+pub(crate) fn address(url: &str) -> Option<SocketAddr> {
     let rest = url
         .strip_prefix("http://")?
         .trim_end_matches('/')
@@ -182,41 +182,65 @@ async fn exchange(mut client: TcpStream, behind: SocketAddr, rules: &[Rule], alt
     let Some((head, rest)) = read_head(&mut client, Vec::new()).await? else {
         return Ok(());
     };
-    let mut service = TcpStream::connect(behind).await?;
     if head.header("upgrade").is_some() {
+        let mut service = TcpStream::connect(behind).await?;
         service.write_all(&head.bytes()).await?;
         service.write_all(&rest).await?;
         copy_bidirectional(&mut client, &mut service).await?;
         return Ok(());
     }
     let body = read_body(&mut client, &head, rest, false).await?;
-    service.write_all(&head.with_length(body.len()).bytes()).await?;
-    service.write_all(&body).await?;
     let (method, path) = head.target();
+    let mut answer = ask(behind, &head, &body).await?;
+    for rule in rules.iter().filter(|rule| rule.matches(&method, &path)) {
+        tokio::time::sleep(rule.delay).await;
+        if rule.alter(&mut answer.head, &mut answer.body) {
+            altered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    client.write_all(&answer.bytes()).await?;
+    client.shutdown().await
+}
+
+/// A whole answer of a service.
+pub(crate) struct Answered {
+    head: Head,
+    body: Vec<u8>,
+    bodiless: bool,
+}
+
+impl Answered {
+    /// As it goes to the client, on a connection that ends after it.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        let head = if self.bodiless {
+            self.head.closing()
+        } else {
+            self.head.with_length(self.body.len())
+        };
+        [head.bytes(), self.body].concat()
+    }
+}
+
+/// Asks a service on a connection of its own.
+pub(crate) async fn ask(behind: SocketAddr, head: &Head, body: &[u8]) -> io::Result<Answered> {
+    let mut service = TcpStream::connect(behind).await?;
+    service.write_all(&head.with_length(body.len()).bytes()).await?;
+    service.write_all(body).await?;
     let (mut answer, mut rest) = head_of_answer(&mut service, Vec::new()).await?;
     while answer.status().is_some_and(|status| status < 200) {
         (answer, rest) = head_of_answer(&mut service, rest).await?;
     }
-    let bodiless = method == "HEAD" || matches!(answer.status(), Some(204 | 304));
-    let mut body = if bodiless {
+    let bodiless = head.target().0 == "HEAD" || matches!(answer.status(), Some(204 | 304));
+    let body = if bodiless {
         Vec::new()
     } else {
         read_body(&mut service, &answer, rest, true).await?
     };
-    for rule in rules.iter().filter(|rule| rule.matches(&method, &path)) {
-        tokio::time::sleep(rule.delay).await;
-        if rule.alter(&mut answer, &mut body) {
-            altered.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-    let head = if bodiless {
-        answer.closing()
-    } else {
-        answer.with_length(body.len())
-    };
-    client.write_all(&head.bytes()).await?;
-    client.write_all(&body).await?;
-    client.shutdown().await
+    Ok(Answered {
+        head: answer,
+        body,
+        bodiless,
+    })
 }
 
 async fn head_of_answer(service: &mut TcpStream, rest: Vec<u8>) -> io::Result<(Head, Vec<u8>)> {

@@ -7,7 +7,7 @@ use crate::faults::inject::{FaultError, Injected, inject};
 use crate::faults::target::Target;
 use crate::snapshot::consolidate::consolidate;
 use crate::snapshot::raw::observe_set;
-use crate::snapshot::recorded::{at_rest, sets_in, taken};
+use crate::snapshot::recorded::{at_rest, hot_crash, sets_in, taken};
 use crate::snapshot::summary::{Summary, summarise};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -61,7 +61,13 @@ fn injected(fault: &Fault) -> (TempDir, Result<Injected, FaultError>) {
         Stage::Set => {
             let set = at_rest();
             let raw = Service::ALL.map(|service| observe_set(service, set.path()).expect("observed"));
-            let result = inject(fault, &Target::set(&raw, set.path()));
+            let other = hot_crash();
+            let target = Target {
+                clean: Some(sets_in(other.path())),
+                earlier: Some(sets_in(other.path())),
+                ..Target::set(&raw, set.path())
+            };
+            let result = inject(fault, &target);
             (set, result)
         }
         stage => {
@@ -116,7 +122,7 @@ fn every_fault_of_a_raw_set_bites() {
     let failed = failures(Stage::Set);
     assert_eq!(
         failed.keys().collect::<Vec<_>>(),
-        ["directory-main-without-wal"],
+        ["directory-main-without-wal", "torn-copy-across-checkpoint"],
         "{failed:#?}"
     );
 }

@@ -1,12 +1,13 @@
 //! File operations of a fault: cut, flip, zero, remove, append, change mode, copy.
 //!
-//! Names stand for files of the target (`main`, `wal`, `shm`, `manifest`, `folder`; `source:…`, `other:…`); a path is never
-//! taken from a fault file.
+//! Names stand for files of the target (`main`, `wal`, `shm`, `manifest`, `folder`; `source:…`, `other:…`, and to copy from
+//! also `clean:…`, `earlier:…`); a path is never taken from a fault file.
 
 use crate::deployment::Service;
 use crate::faults::fault::{Op, OpKind, Touched};
 use crate::faults::target::Target;
 use crate::snapshot::database::{Database, DatabaseError, beside};
+use crate::snapshot::file_set::FileSet;
 use crate::snapshot::manifest;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 const PARTS: &[&str] = &["main", "wal", "shm", "manifest", "folder"];
 const PREFIXES: &[&str] = &["source:", "other:"];
+/// Files of others, which are only read.
+const READ_ONLY: &[&str] = &["clean:", "earlier:"];
 
 /// Why an operation could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +100,19 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
         Err(format!(
             "file {name:?} is not known; use main, wal, shm, manifest or folder, with source: or other: before it"
         ))
+    }
+}
+
+/// Whether a name is one that may be copied from.
+///
+/// # Errors
+/// As [`check_name`].
+pub(crate) fn check_from(name: &str) -> Result<(), String> {
+    let part = READ_ONLY.iter().find_map(|prefix| name.strip_prefix(prefix));
+    match part {
+        Some(part) if PARTS[..3].contains(&part) => Ok(()),
+        Some(_) => Err(format!("there is no {name:?}; use main, wal or shm after the colon")),
+        None => check_name(name),
     }
 }
 
@@ -240,12 +256,16 @@ fn path_of(name: &str, service: Service, target: &Target) -> Result<PathBuf, Byt
         Service::Directory => Service::Bus,
         Service::Bus => Service::Directory,
     };
+    let of_sets = |sets: &Option<[FileSet; 2]>, part: &str| {
+        let set = sets.as_ref()?.iter().find(|set| set.service == service)?;
+        of(Some(&set.main), part)
+    };
     let found = if let Some(part) = name.strip_prefix("source:") {
-        let set = target
-            .source
-            .as_ref()
-            .and_then(|sets| sets.iter().find(|set| set.service == service));
-        of(Some(&set.ok_or_else(none)?.main), part)
+        of_sets(&target.source, part)
+    } else if let Some(part) = name.strip_prefix("clean:") {
+        of_sets(&target.clean, part)
+    } else if let Some(part) = name.strip_prefix("earlier:") {
+        of_sets(&target.earlier, part)
     } else if let Some(part) = name.strip_prefix("other:") {
         of(target.database(other), part)
     } else {
@@ -291,7 +311,9 @@ mod tests {
         Target {
             directory_db: Some(sets[0].main.clone()),
             bus_db: Some(sets[1].main.clone()),
-            source: Some(sets),
+            source: Some(sets.clone()),
+            clean: Some(sets.clone()),
+            earlier: Some(sets),
             ..Target::empty(Stage::Set, folder.path())
         }
     }
@@ -394,6 +416,27 @@ mod tests {
         };
         let error = run(&[zero], Touched::Directory, &target(&set)).expect_err("refused");
         assert!(matches!(error, BytesError::Outside { .. }));
+    }
+
+    #[test]
+    fn files_of_another_run_are_copied_from_and_never_written_to() {
+        for from in ["clean:main", "earlier:main"] {
+            let copy = Op {
+                op: "copy".to_owned(),
+                from: Some(from.to_owned()),
+                to: Some("shm".to_owned()),
+                ..Op::default()
+            };
+            assert!(check_from(from).is_ok());
+            assert_eq!(
+                after(&[copy], Touched::Bus, "beam-bus.sqlite-shm"),
+                fs::read(at_rest().path().join("beam-bus.sqlite")).expect("read")
+            );
+        }
+        for name in ["clean:wal", "earlier:main"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+        assert!(check_from("clean:manifest").is_err());
     }
 
     #[test]

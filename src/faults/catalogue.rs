@@ -244,7 +244,14 @@ mod tests {
             (&format!("{sql}base = \"none\""), "use one of seed, in-flight"),
             ("directory_sql = [\"x\"]", "set service = \"both\""),
             ("sql = []", "give at least one statement"),
-            ("hook = \"pray\"", "\"pray\" is not known"),
+            ("hook = \"pray\"", "hook is \"pray\"; use one of snapshot-before-exit"),
+            ("torn = [\"x\"]", "set stage = \"set\""),
+            ("start = [{ unset = [\"PORT\"] }]", "set stage = \"running\""),
+            ("clock = { step_s = 1 }", "unknown field `step_s`"),
+            (
+                "ops = [{ op = \"copy\", from = \"main\", to = \"clean:main\" }]",
+                "is not known; use main",
+            ),
             ("ops = [{ op = \"melt\", file = \"main\" }]", "use one of truncate"),
             (
                 "ops = [{ op = \"xor\", file = \"main\" }]",

@@ -31,7 +31,7 @@ pub fn look(fault: &Fault, target: &Target) -> State {
                 files(target, &mut state);
             }
         }
-        Injection::Ops(_) | Injection::Remake(_) | Injection::Command(_) => {
+        Injection::Ops(_) | Injection::Remake(_) | Injection::Command(_) | Injection::Torn(_) => {
             if target.is_live() {
                 Service::ALL
                     .iter()
@@ -40,7 +40,11 @@ pub fn look(fault: &Fault, target: &Target) -> State {
             files(target, &mut state);
             processes(target, &mut state);
         }
-        Injection::Answers(_) | Injection::Start(_) | Injection::Hook(_) | Injection::NotStaged(_) => {}
+        Injection::Answers(_)
+        | Injection::Start(_)
+        | Injection::Clock(_)
+        | Injection::Hook(_)
+        | Injection::NotStaged(_) => {}
     }
     state
 }

@@ -1,7 +1,9 @@
 //! One table of a fault file: its keys, what they may hold, and what is wrong with them.
 
 use crate::evidence::{CheckId, FaultId};
-use crate::faults::fault::{Answer, Base, Expect, Fault, HOOKS, Injection, Op, OpKind, Remake, Stage, Start, Touched};
+use crate::faults::fault::{
+    Answer, Base, ClockStep, Expect, Fault, Hook, Injection, Op, OpKind, Remake, Stage, Start, Touched,
+};
 use crate::faults::{answers, bytes};
 use serde::Deserialize;
 use std::path::Path;
@@ -28,6 +30,8 @@ struct Entry {
     command: Option<Vec<String>>,
     answers: Option<Vec<Answer>>,
     start: Option<Vec<Start>>,
+    torn: Option<Vec<String>>,
+    clock: Option<ClockStep>,
     hook: Option<String>,
     not_staged: Option<String>,
     #[serde(default)]
@@ -138,13 +142,20 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
         entry.command.is_some(),
         entry.answers.is_some(),
         entry.start.is_some(),
+        entry.torn.is_some(),
+        entry.clock.is_some(),
         entry.hook.is_some(),
         entry.not_staged.is_some(),
     ];
     match kinds.iter().filter(|present| **present).count() {
-        0 => return Err("nothing is injected; give sql, ops, command or answers".to_owned()),
+        0 => return Err("nothing is injected; give sql, ops, command, answers, start, torn or clock".to_owned()),
         1 => {}
-        _ => return Err("more than one kind of injection; keep one of sql, ops, command, answers".to_owned()),
+        _ => {
+            return Err(
+                "more than one kind of injection; keep one of sql, ops, command, answers, start, torn, clock"
+                    .to_owned(),
+            );
+        }
     }
     if has_sql {
         return statements(entry, service);
@@ -173,14 +184,25 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
     }
     if let Some(start) = &entry.start {
         not_empty("start", start)?;
+        if stage != Stage::Running {
+            return Err(format!(
+                "the restored pair's start is altered at stage running, not {stage}; set stage = \"running\""
+            ));
+        }
         return Ok(Injection::Start(start.clone()));
     }
-    if let Some(hook) = &entry.hook {
-        if !HOOKS.iter().any(|(name, _)| name == hook) {
-            let known: Vec<&str> = HOOKS.iter().map(|(name, _)| *name).collect();
-            return Err(format!("hook {hook:?} is not known; use one of {}", known.join(", ")));
+    if let Some(statements) = &entry.torn {
+        not_empty("torn", statements)?;
+        if stage != Stage::Set {
+            return Err(format!("a set is torn at stage set, not {stage}; set stage = \"set\""));
         }
-        return Ok(Injection::Hook(hook.clone()));
+        return Ok(Injection::Torn(statements.clone()));
+    }
+    if let Some(clock) = &entry.clock {
+        return Ok(Injection::Clock(*clock));
+    }
+    if let Some(hook) = &entry.hook {
+        return word("hook", Some(hook), Hook::parse, Hook::ALL, "").map(Injection::Hook);
     }
     let reason = entry.not_staged.clone().unwrap_or_default();
     Ok(Injection::NotStaged(reason))
@@ -242,8 +264,11 @@ fn check_op(op: &Op, service: Touched) -> Result<(), String> {
     if kind != OpKind::Copy {
         needs("file", op.file.is_some())?;
     }
-    for name in [&op.file, &op.from, &op.to].into_iter().flatten() {
+    for name in [&op.file, &op.to].into_iter().flatten() {
         bytes::check_name(name)?;
+    }
+    if let Some(name) = &op.from {
+        bytes::check_from(name)?;
     }
     let names_service = [&op.file, &op.from, &op.to]
         .into_iter()

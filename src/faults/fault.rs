@@ -130,6 +130,28 @@ words! {
 }
 
 words! {
+    /// What only a drill itself can do wrong, in a whole drill of its own.
+    Hook {
+        /// The set is copied while the directory still drains its stop timer; an intent is acknowledged after it.
+        SnapshotBeforeExit = "snapshot-before-exit",
+        /// The set is copied hot from the source, which then takes further writes.
+        WritesDuringDrill = "writes-during-drill",
+        /// The restore is planned with the source's own folders as its targets.
+        RestoreOntoSource = "restore-onto-source",
+        /// The same, with the source known by the name of a symbolic link.
+        RestoreOntoLinkedSource = "restore-onto-linked-source",
+        /// The clean instances' addresses lead to a pair that runs on the source's files.
+        CleanIsSource = "clean-is-source",
+        /// A second directory is started on the restored live file, and one on the stopped source's.
+        SecondInstance = "second-instance",
+        /// The restored directory's file is empty; a pair on the source's files answers its reads.
+        ServeOldData = "serve-old-data",
+        /// The source has no workspaces.
+        NothingToObserve = "nothing-to-observe",
+    }
+}
+
+words! {
     /// How the same content gets into a new file.
     Remake {
         /// `VACUUM INTO`.
@@ -148,6 +170,7 @@ pub struct Op {
     /// The [`OpKind`].
     pub op: String,
     /// `main`, `wal`, `shm`, `manifest`; with `source:` or `other:` the source's or the other service's; `folder` for chmod.
+    /// As `from` of a copy also with `clean:` (the clean instances' files) or `earlier:` (the source's before its last writes).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// The source of a copy.
@@ -224,6 +247,14 @@ pub struct Start {
     pub args: Vec<String>,
 }
 
+/// A step of the harness's wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockStep {
+    /// By so much, milliseconds; below zero: back.
+    pub step_ms: i64,
+}
+
 /// What is injected: one kind a fault.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Injection {
@@ -244,8 +275,12 @@ pub enum Injection {
     Answers(Vec<Answer>),
     /// An altered start of the restored pair; the drill applies it.
     Start(Vec<Start>),
-    /// Something that only the drill itself can do, by name.
-    Hook(String),
+    /// Main from before a checkpoint, `-wal` from after it: the statements of the writer who checkpointed.
+    Torn(Vec<String>),
+    /// The harness's wall clock steps.
+    Clock(ClockStep),
+    /// Something that only the drill itself can do.
+    Hook(Hook),
     /// Nothing yet, with the reason.
     NotStaged(String),
 }
@@ -261,6 +296,8 @@ impl Injection {
             Injection::Command(_) => "command",
             Injection::Answers(_) => "answers",
             Injection::Start(_) => "start",
+            Injection::Torn(_) => "torn",
+            Injection::Clock(_) => "clock",
             Injection::Hook(_) => "hook",
             Injection::NotStaged(_) => "not staged",
         }
@@ -307,7 +344,7 @@ impl Fault {
         matches!(self.stage, Stage::Set | Stage::Snapshot | Stage::RestoredFiles)
             && !matches!(
                 self.injection,
-                Injection::Start(_) | Injection::Hook(_) | Injection::NotStaged(_)
+                Injection::Start(_) | Injection::Clock(_) | Injection::Hook(_) | Injection::NotStaged(_)
             )
     }
 
@@ -320,71 +357,3 @@ impl Fault {
         }
     }
 }
-
-/// What only a drill can do: name, and what it does. A catalogue that names another hook is refused.
-pub const HOOKS: &[(&str, &str)] = &[
-    (
-        "wal-of-other-run",
-        "put the bus -wal of a source with another seed beside the copied main file",
-    ),
-    (
-        "copy-across-checkpoint",
-        "copy main, let the running source checkpoint and write on, then copy -wal",
-    ),
-    (
-        "yesterdays-snapshot",
-        "restore a whole snapshot that was taken before the last writes, taken_at of today",
-    ),
-    (
-        "bus-copied-later",
-        "write through the bus between the copies of directory and bus",
-    ),
-    (
-        "directory-copied-later",
-        "write through the bus between the copies of bus and directory",
-    ),
-    (
-        "snapshot-before-exit",
-        "take the set while the directory still drains its stop timer, with a WebSocket open and writes under way",
-    ),
-    (
-        "restore-other-path",
-        "start the restored services on a path beside the restored files",
-    ),
-    (
-        "restore-onto-source",
-        "plan the restore with the source's own path as the target",
-    ),
-    (
-        "clean-is-source",
-        "give the clean instance's address as the source's, which still runs",
-    ),
-    (
-        "second-instance",
-        "start a second directory on the source's live file after the stop was asked for",
-    ),
-    (
-        "writes-during-drill",
-        "keep writing to the source between snapshot and outage",
-    ),
-    (
-        "killed-half-way",
-        "SIGKILL the harness between restoring file one and two, then look without --resume",
-    ),
-    (
-        "serve-recorded-answers",
-        "a proxy replays the source's recorded answers while the restored file is empty",
-    ),
-    (
-        "clock-back",
-        "step the harness's wall clock back one hour between outage and recovery",
-    ),
-    (
-        "clock-ahead",
-        "stamp the harness's intents 50 ms ahead of the directory",
-    ),
-    (
-        "nothing-to-observe",
-        "drill a source without workspaces: the check must be inconclusive",
-    ),
-];

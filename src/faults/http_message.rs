@@ -33,6 +33,15 @@ impl Head {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// Another value of a header that is there; without it, nothing.
+    pub(crate) fn replace(&mut self, name: &str, value: &str) {
+        let known = self
+            .headers
+            .iter_mut()
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        known.for_each(|(_, held)| value.clone_into(held));
+    }
+
     /// Method and path, without the query.
     pub(crate) fn target(&self) -> (String, String) {
         let mut words = self.first.split(' ');

@@ -10,6 +10,7 @@ use crate::faults::fault::{Fault, Injection, Stage};
 use crate::faults::remake::{self, RemakeError};
 use crate::faults::sql::{self, SqlError};
 use crate::faults::target::Target;
+use crate::faults::torn::{self, TornError};
 use crate::snapshot::file_set::RawSet;
 use crate::snapshot::raw::observe_set;
 use crate::snapshot::{ResealError, reseal};
@@ -78,6 +79,14 @@ pub enum FaultError {
         /// The cause.
         source: CommandError,
     },
+    /// The set could not be torn.
+    #[error("fault {} cannot be injected", fault.0)]
+    Torn {
+        /// The fault.
+        fault: FaultId,
+        /// The cause.
+        source: Box<TornError>,
+    },
     /// The proxy could not be started.
     #[error("fault {} cannot be injected", fault.0)]
     Proxy {
@@ -125,6 +134,8 @@ pub struct Injected {
     pub raw: Option<[RawSet; 2]>,
     /// The proxies in front of the restored services.
     pub proxies: Option<Proxies>,
+    /// By how much the drill has to step the harness's wall clock, milliseconds.
+    pub step_ms: i64,
 }
 
 impl Injected {
@@ -162,7 +173,15 @@ pub fn inject(fault: &Fault, target: &Target) -> Result<Injected, FaultError> {
         changes: changed::differences(&before, &changed::look(fault, target)),
         raw: None,
         proxies,
+        step_ms: 0,
     };
+    if let Injection::Clock(step) = &fault.injection {
+        injected.step_ms = step.step_ms;
+        if step.step_ms != 0 {
+            let change = format!("the harness's wall clock steps by {} ms", step.step_ms);
+            injected.changes.push(change);
+        }
+    }
     // Whether an answer was altered is known at the end: see `settle`.
     if injected.proxies.is_some() {
         return Ok(injected);
@@ -202,6 +221,17 @@ fn apply(fault: &Fault, target: &Target) -> Result<Option<Proxies>, FaultError> 
             let proxies = answers::start(list, target).map_err(|source| FaultError::Proxy { fault: id(), source })?;
             return Ok(Some(proxies));
         }
+        Injection::Torn(statements) => {
+            for service in fault.service.services() {
+                let path = database(fault, target, *service)?;
+                torn::run(path, statements, &target.scratch).map_err(|source| FaultError::Torn {
+                    fault: id(),
+                    source: Box::new(source),
+                })?;
+            }
+        }
+        // The drill steps its own clock; there is nothing to do here.
+        Injection::Clock(_) => {}
         Injection::Start(_) | Injection::Hook(_) | Injection::NotStaged(_) => {
             let kind = fault.injection.kind();
             return Err(FaultError::ByTheDrill { fault: id(), kind });
@@ -346,6 +376,13 @@ mod tests {
                 .iter()
                 .any(|change| change.ends_with("beam-bus.sqlite is gone"))
         );
+    }
+
+    #[test]
+    fn a_clock_is_stepped_by_the_drill_and_a_step_of_nothing_is_an_error_of_the_fault() {
+        let step = |step_ms: i64| on_snapshot(&on_bus(&format!("clock = {{ step_ms = {step_ms} }}"))).0;
+        assert_eq!(step(-3_600_000).expect("injected").step_ms, -3_600_000);
+        assert!(matches!(step(0), Err(FaultError::ChangedNothing { .. })));
     }
 
     #[test]

@@ -29,6 +29,8 @@ mod json_patch;
 pub mod meaning;
 /// Faults that nobody thought of.
 pub mod random;
+/// A service that another answers for.
+pub mod relay;
 /// The same content in a new file.
 pub mod remake;
 /// The smallest change that is still missed.
@@ -37,5 +39,7 @@ pub mod shrink;
 pub mod sql;
 /// Where a fault goes.
 pub mod target;
+/// A copy that a checkpoint ran through.
+pub mod torn;
 /// A fault as TOML.
 pub mod written;

@@ -111,6 +111,8 @@ fn candidates(fault: &Fault, untouched: &dyn Untouched) -> Vec<Fault> {
         | Injection::Command(_)
         | Injection::Answers(_)
         | Injection::Start(_)
+        | Injection::Torn(_)
+        | Injection::Clock(_)
         | Injection::Hook(_)
         | Injection::NotStaged(_) => Vec::new(),
     }

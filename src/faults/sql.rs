@@ -47,6 +47,17 @@ pub enum SqlError {
 /// # Errors
 /// [`SqlError`].
 pub fn run(path: &Path, statements: &[String], plain: bool) -> Result<(), SqlError> {
+    let connection = keep_open(path, statements)?;
+    if plain {
+        // A damaged file may refuse: what counts is whether a log is left.
+        let _ = each(&connection, "PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+    drop(connection);
+    if plain { alone(path) } else { Ok(()) }
+}
+
+/// Runs statements in order on an existing file; the connection stays.
+pub(crate) fn keep_open(path: &Path, statements: &[String]) -> Result<Connection, SqlError> {
     let opened = |source| SqlError::Open {
         path: path.to_owned(),
         source,
@@ -62,12 +73,7 @@ pub fn run(path: &Path, statements: &[String], plain: bool) -> Result<(), SqlErr
             source,
         })?;
     }
-    if plain {
-        // A damaged file may refuse: what counts is whether a log is left.
-        let _ = each(&connection, "PRAGMA wal_checkpoint(TRUNCATE)");
-    }
-    drop(connection);
-    if plain { alone(path) } else { Ok(()) }
+    Ok(connection)
 }
 
 fn unguard(connection: &Connection) -> rusqlite::Result<()> {

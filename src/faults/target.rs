@@ -29,6 +29,10 @@ pub struct Target {
     pub raw: Option<[RawSet; 2]>,
     /// The source's file sets, for `source:…`.
     pub source: Option<[FileSet; 2]>,
+    /// The clean instances' file sets after their stop, for `clean:…`.
+    pub clean: Option<[FileSet; 2]>,
+    /// The source's file sets from before its last writes, for `earlier:…`.
+    pub earlier: Option<[FileSet; 2]>,
     /// The running directory.
     pub directory: Option<Live>,
     /// The running bus.
@@ -48,6 +52,8 @@ impl Target {
             snapshot_dir: None,
             raw: None,
             source: None,
+            clean: None,
+            earlier: None,
             directory: None,
             bus: None,
             scratch: scratch.to_owned(),

@@ -39,7 +39,9 @@ pub fn toml_text(fault: &Fault) -> Result<String, toml::ser::Error> {
         Injection::Command(argv) => set("command", written(argv)?),
         Injection::Answers(answers) => set("answers", written(answers)?),
         Injection::Start(start) => set("start", written(start)?),
-        Injection::Hook(name) => set("hook", Value::from(name.as_str())),
+        Injection::Torn(statements) => set("torn", written(statements)?),
+        Injection::Clock(step) => set("clock", written(step)?),
+        Injection::Hook(hook) => set("hook", Value::from(hook.name())),
         Injection::NotStaged(reason) => set("not_staged", Value::from(reason.as_str())),
     }
     if fault.expect != Expect::Fail {

@@ -253,6 +253,14 @@ impl ServiceProcess {
         }
     }
 
+    /// SIGTERM to the group, without waiting for what comes of it.
+    ///
+    /// # Errors
+    /// [`ProcessError::Control`].
+    pub fn ask_to_stop(&self) -> Result<(), ProcessError> {
+        self.signal_group(Signal::TERM)
+    }
+
     /// SIGKILL to the group, as a crash or a power cut would; returns when the process is gone.
     ///
     /// # Errors

@@ -10,6 +10,8 @@ pub mod ballast;
 pub mod cast;
 /// The secrets that the services handed out.
 pub mod credentials;
+/// A few writes after the seed.
+pub mod later;
 /// Every attempted write with its outcome.
 pub mod ledger;
 /// Beta requests, notifications, workspaces.
@@ -48,6 +50,18 @@ pub struct SeedPlan {
     pub seed: u64,
     /// An e-mail that the directory's configuration makes an admin.
     pub admin_email: String,
+    /// Which workspaces are made.
+    pub workspaces: Workspaces,
+}
+
+/// Which workspaces a seed makes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Workspaces {
+    /// Two, with everything that belongs to them.
+    #[default]
+    Two,
+    /// None: their check finds nothing to look at.
+    None,
 }
 
 /// What was seeded.
@@ -184,6 +198,7 @@ mod tests {
             let plan = SeedPlan {
                 seed: 1,
                 admin_email: "ops@beam.local".to_owned(),
+                workspaces: Workspaces::Two,
             };
             run(&mut access, &plan, &|| Timestamp::UNIX_EPOCH).await
         });

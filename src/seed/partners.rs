@@ -10,7 +10,7 @@ use crate::seed::ledger::{Area, Attempt, Expectation, Row};
 use crate::seed::recorder::Recorder;
 use crate::seed::registry::audit_row;
 use crate::seed::traffic::Sent;
-use crate::seed::{SeedError, SeedPlan, SentIntent};
+use crate::seed::{SeedError, SeedPlan, SentIntent, Workspaces};
 use futures_util::future::try_join_all;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ pub(crate) async fn handle(
         cast,
         sent,
     };
-    let (requests, workspaces) = tokio::try_join!(desk.requests(plan.seed), desk.workspaces())?;
+    let (requests, workspaces) = tokio::try_join!(desk.requests(plan.seed), desk.workspaces_of(plan.workspaces))?;
     Ok(Handled { requests, workspaces })
 }
 
@@ -204,6 +204,13 @@ impl Desk<'_> {
         ));
         self.recorder.write(attempt, self.directory.proof_pack(request)).await?;
         Ok(())
+    }
+
+    async fn workspaces_of(&self, which: Workspaces) -> Result<Vec<String>, SeedError> {
+        match which {
+            Workspaces::Two => self.workspaces().await,
+            Workspaces::None => Ok(Vec::new()),
+        }
     }
 
     async fn workspaces(&self) -> Result<Vec<String>, SeedError> {

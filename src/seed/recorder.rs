@@ -23,6 +23,14 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// Goes on with a ledger.
+    pub(crate) fn resume(ledger: Ledger, clock: Clock<'a>) -> Recorder<'a> {
+        Recorder {
+            ledger: Mutex::new(ledger),
+            clock,
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         (self.clock)()
     }

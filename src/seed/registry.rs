@@ -211,23 +211,44 @@ async fn grant_all(directory: &DirectoryClient, cast: &Cast, recorder: &Recorder
     ];
     try_join_all(grants.into_iter().map(|(part, intent, from)| {
         let target = id(part);
-        async move {
-            let key = format!("{target} {intent} {from}");
-            let columns = [
-                ("target_beam_id", target.as_str()),
-                ("intent_type", intent),
-                ("allowed_from", &from),
-            ];
-            let attempt = Attempt::new("acl", &key)
-                .row(Row::new(Directory, "intent_acls", columns))
-                .expects(Area::Acl, format!("acl {key}"), json!({"present": true}));
-            recorder
-                .write(attempt, directory.create_acl(&target, intent, &from))
-                .await
-        }
+        async move { grant(directory, &target, intent, &from, recorder).await }
     }))
     .await?;
     Ok(())
+}
+
+async fn grant(
+    directory: &DirectoryClient,
+    target: &str,
+    intent: &str,
+    from: &str,
+    recorder: &Recorder<'_>,
+) -> Result<(), SeedError> {
+    let key = format!("{target} {intent} {from}");
+    let columns = [
+        ("target_beam_id", target),
+        ("intent_type", intent),
+        ("allowed_from", from),
+    ];
+    let attempt = Attempt::new("acl", &key)
+        .row(Row::new(Directory, "intent_acls", columns))
+        .expects(Area::Acl, format!("acl {key}"), json!({"present": true}));
+    recorder
+        .write(attempt, directory.create_acl(target, intent, from))
+        .await?;
+    Ok(())
+}
+
+/// One more sender for the partner's desk; `word` makes its name.
+pub(crate) async fn grant_once_more(
+    directory: &DirectoryClient,
+    cast: &Cast,
+    word: &str,
+    recorder: &Recorder<'_>,
+) -> Result<(), SeedError> {
+    let target = &cast.member(Part::Desk).beam_id;
+    let from = format!("{word}@{}.beam.directory", cast.orgs[2].name);
+    grant(directory, target, "escalation.request", &from, recorder).await
 }
 
 async fn shield_buyer(directory: &DirectoryClient, cast: &Cast, recorder: &Recorder<'_>) -> Result<(), SeedError> {

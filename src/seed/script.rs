@@ -211,6 +211,14 @@ impl<'a> Author<'a> {
         planned
     }
 
+    /// After the seed: one echoed intent and one echoed message.
+    pub(crate) fn once_more(&mut self, word: &str) -> (Planned<'a>, Planned<'a>) {
+        (
+            self.echoed(self.cast.member(Part::Planner), &format!("echo-{word}")),
+            self.echoed(self.cast.member(Part::Operations), &format!("bus-{word}")),
+        )
+    }
+
     fn echoed(&mut self, from: &'a Member, name: &str) -> Planned<'a> {
         self.planned(from, ECHO, usual_type(from.part), name, End::Echoed)
     }

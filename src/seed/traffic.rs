@@ -52,6 +52,23 @@ pub(crate) async fn exchange(
     Ok(Sent { intents, messages })
 }
 
+/// One more intent and one more message, both to the echo; `word` makes their names.
+pub(crate) async fn exchange_once_more(
+    access: &Access,
+    seed: u64,
+    cast: &Cast,
+    word: &str,
+    recorder: &Recorder<'_>,
+) -> Result<Sent, SeedError> {
+    let (intent, message) = Author::new(cast, seed).once_more(word);
+    let (intents, messages) = ([intent], [message]);
+    let (intents, messages) = tokio::try_join!(
+        send_intents(access, &intents, recorder),
+        send_messages(access, &messages, recorder),
+    )?;
+    Ok(Sent { intents, messages })
+}
+
 async fn send_intents(
     access: &Access,
     planned: &[Planned<'_>],

@@ -1,4 +1,5 @@
-//! The in-flight base: a recipient that never answers, one intent and one bus message on their way to it.
+//! The in-flight base: a recipient that never answers, one intent and one bus message on their way to it; and an intent
+//! that is answered when the harness says so.
 //!
 //! Both calls stay open until the services are killed; then the intents stand as `delivered` in the directory, the message
 //! as `dispatched` on the bus, and the ledger says of both writes that their outcome is unknown. Source: Beam 1.6.0,
@@ -13,7 +14,7 @@ use crate::seed::cast::{Cast, Part};
 use crate::seed::ledger::{Attempt, Ledger, Outcome, Row, WriteId};
 use crate::seed::{Clock, SeedError};
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 const KIND: &str = "conversation.message";
@@ -80,6 +81,77 @@ pub async fn begin(access: &Access, seed: u64, ledger: &mut Ledger, clock: Clock
         recipient: connected,
         calls,
     })
+}
+
+/// One intent that its recipient has and answers only when it is told to. Dropping it abandons the call.
+#[derive(Debug)]
+pub struct Held {
+    recipient: Recipient,
+    write: WriteId,
+    call: JoinHandle<Result<Reply, ClientError>>,
+}
+
+/// Connects a recipient that holds its answer back, and sends it an intent.
+///
+/// # Errors
+/// `Recipient`: it was not connected.
+pub async fn hold(access: &Access, seed: u64, ledger: &mut Ledger, clock: Clock<'_>) -> Result<Held, SeedError> {
+    let cast = Cast::new(seed);
+    let (recipient, sender) = (cast.member(Part::Finance), cast.member(Part::Buyer));
+    let hold = |_: &Value| Reaction::Held(json!({"approved": true, "note": "spät – 遅い"}));
+    let connected = Recipient::connect(access.directory.base_url(), &recipient.beam_id, hold)
+        .await
+        .map_err(SeedError::Recipient)?;
+    let nonce = format!("drill-{seed}-held-0");
+    let frame = Intent {
+        from: sender.beam_id.clone(),
+        to: recipient.beam_id.clone(),
+        kind: KIND.to_owned(),
+        payload: json!({"message": "noch offen – 保留中", "order": seed % 1_000}),
+        nonce: nonce.clone(),
+        timestamp: format!("{:.3}", clock() - BACKDATED),
+    }
+    .frame(&sender.key);
+    // The row alone was there before the answer; what was acknowledged is its end.
+    let row = Row::new(
+        Directory,
+        "intent_log",
+        [("nonce", nonce.as_str()), ("status", "acked")],
+    );
+    let write = ledger.sent(Attempt::new("intent", &nonce).row(row), clock());
+    let directory = access.directory.clone();
+    Ok(Held {
+        recipient: connected,
+        write,
+        call: tokio::spawn(async move { directory.send_intent(&frame).await }),
+    })
+}
+
+impl Held {
+    /// Whether the recipient has the intent.
+    #[must_use]
+    pub fn is_delivered(&self) -> bool {
+        self.recipient.received() > 0
+    }
+
+    /// Lets the recipient answer; the sender's answer goes into the ledger, then the recipient hangs up.
+    pub async fn release(self, ledger: &mut Ledger, clock: Clock<'_>) -> Outcome {
+        self.recipient.release();
+        // A lost task is a call without an answer.
+        let answered = self.call.await.ok().and_then(Result::ok);
+        let outcome = match answered {
+            Some(reply) if reply.status == 200 && reply.body["success"] == true => {
+                ledger.acknowledged(self.write, reply.status, clock());
+                Outcome::Acknowledged
+            }
+            reply => {
+                ledger.unknown(self.write, reply.map(|reply| reply.status), clock());
+                Outcome::Unknown
+            }
+        };
+        self.recipient.close().await;
+        outcome
+    }
 }
 
 impl UnderWay {

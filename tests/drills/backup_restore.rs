@@ -99,6 +99,7 @@ async fn the_seed_leaves_every_property_that_checks_need() {
         admin_email: "ops@beam.local".to_owned(),
         jwt_secret: "a secret of this test".to_owned(),
         bus_key: "a key of this test".to_owned(),
+        issuer: recovery_drills::client::signing::KeyPair::from_bytes(&[7; 32]),
         identity_file,
         reference_services: request.reference_services.clone(),
         overrides: Default::default(),
@@ -112,6 +113,7 @@ async fn the_seed_leaves_every_property_that_checks_need() {
     let plan = seed::SeedPlan {
         seed: 15,
         admin_email: deployment.admin_email.clone(),
+        workspaces: seed::Workspaces::Two,
     };
     let seeded = seed::run(&mut access, &plan, &jiff::Timestamp::now)
         .await

@@ -10,7 +10,7 @@ use recovery_drills::drills::context::{Base, DrillRequest};
 use recovery_drills::drills::instances::Deployment;
 use recovery_drills::drills::stages::{Reached, Stages};
 use recovery_drills::evidence::{CheckId, Evidence, Judgement, StepOutcome, Verdict};
-use recovery_drills::seed::{self, SeedPlan, ballast};
+use recovery_drills::seed::{self, SeedPlan, Workspaces, ballast};
 use recovery_drills::snapshot;
 use recovery_drills::snapshot::database::Databases;
 use recovery_drills::snapshot::file_set::FileSet;
@@ -29,6 +29,7 @@ fn deployment(request: &DrillRequest, folder: &Path) -> Deployment {
         admin_email: "ops@beam.local".to_owned(),
         jwt_secret: "a secret of this test".to_owned(),
         bus_key: BUS_KEY.to_owned(),
+        issuer: recovery_drills::client::signing::KeyPair::from_bytes(&[7; 32]),
         identity_file,
         reference_services: request.reference_services.clone(),
         overrides: Default::default(),
@@ -44,6 +45,7 @@ async fn seeded(request: &DrillRequest, folder: &Path) -> (Deployment, [PathBuf;
     let plan = SeedPlan {
         seed: request.seed,
         admin_email: deployment.admin_email.clone(),
+        workspaces: Workspaces::Two,
     };
     Box::pin(seed::run(&mut access, &plan, &jiff::Timestamp::now))
         .await

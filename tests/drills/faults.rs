@@ -114,7 +114,7 @@ async fn a_source_that_changes_after_its_stop_is_named_by_polarity() {
     request.stages = Stages::acting(move |reached| {
         let mut known = source.lock().map_err(|error| error.to_string())?;
         match reached {
-            Reached::Source { databases } => *known = Some(databases[0].clone()),
+            Reached::Source { databases, .. } => *known = Some(databases[0].clone()),
             Reached::RestoredFiles { .. } => {
                 if let Some(path) = known.as_deref() {
                     change(path, "UPDATE agents SET description = 'written after the stop'")?;

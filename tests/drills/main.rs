@@ -11,3 +11,4 @@ mod from_backup;
 mod records;
 mod running;
 mod seed;
+mod whole;

@@ -1,0 +1,63 @@
+//! Faults that need a whole drill: of the source's life, by a user's own few lines.
+
+use crate::running::request;
+use recovery_drills::drills::context::Quiet;
+use recovery_drills::drills::detection::{self, Campaign};
+use recovery_drills::drills::score::{FaultResult, Score};
+use recovery_drills::evidence::CheckId;
+use recovery_drills::faults::catalogue::Catalogue;
+use std::path::Path;
+
+const HEAD: &str = "group = \"mine\"\ntitle = \"t\"\nservice = \"directory\"\nstage = \"source\"\n";
+
+async fn score_of(faults: &[(&str, &str)]) -> Score {
+    let (request, _folder) = request(41);
+    let tables = faults
+        .iter()
+        .map(|(id, keys)| format!("[[fault]]\nid = \"{id}\"\n{HEAD}{keys}\n"));
+    let campaign = Campaign {
+        request,
+        catalogue: Catalogue::parse(&tables.collect::<String>(), Path::new("mine.toml")).expect("faults"),
+        clean_runs: 0,
+        jobs: 2,
+        at_rest: false,
+    };
+    detection::run(&campaign, &Quiet).await.expect("run")
+}
+
+fn named<'a>(score: &'a Score, id: &str) -> &'a FaultResult {
+    score.faults.iter().find(|fault| fault.id == id).expect("a result")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_the_live_source_after_the_baseline_is_caught() {
+    let sql = "sql = [\"DELETE FROM intent_acls WHERE id = (SELECT min(id) FROM intent_acls)\"]\ncaught_by = [\"acl\"]";
+    let script = "test -n \"$BUS_DB$BUS_URL$BUS_PID$DIRECTORY_DB$DIRECTORY_URL\" && kill -STOP \"$DIRECTORY_PID\" && \
+                  kill -CONT \"$DIRECTORY_PID\" && chmod 0644 \"$DIRECTORY_DB\"";
+    let command = format!("command = [\"sh\", \"-c\", '{script}']\ncaught_by = []");
+    let score = score_of(&[("live-row-lost", sql), ("live-file-readable", &command)]).await;
+    let caught = named(&score, "live-row-lost");
+    assert!(caught.detected && caught.booted, "{caught:?}");
+    assert!(caught.caught_by.contains(&CheckId::Rpo), "{caught:?}");
+    // The program found everything that it asks for; that a mode is not copied is for no check to say.
+    assert_eq!(named(&score, "live-file-readable").error, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_of_the_source_that_does_nothing_or_fails_is_an_error_of_the_fault() {
+    let score = score_of(&[
+        ("nothing", "sql = [\"UPDATE agents SET flagged = flagged\"]"),
+        ("no-such-table", "sql = [\"DELETE FROM no_such_table\"]"),
+        ("fails", "command = [\"sh\", \"-c\", \"echo no such file >&2; exit 4\"]"),
+    ])
+    .await;
+    for (id, told) in [
+        ("nothing", "changed nothing"),
+        ("no-such-table", "no such table"),
+        ("fails", "exit code 4"),
+    ] {
+        let result = named(&score, id);
+        let error = result.error.clone().unwrap_or_default();
+        assert!(!result.detected && error.contains(told), "{id}: {result:?}");
+    }
+}
