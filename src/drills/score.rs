@@ -70,6 +70,25 @@ pub struct AloneScore {
     pub missed: Vec<Reasoned>,
 }
 
+/// Random faults of one kind.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct RandomScore {
+    /// `one-cell`, `plausible`, `row`, `index`, `page`, `manifest`.
+    pub kind: String,
+    /// Injected.
+    pub injected: u64,
+    /// Detected with source.
+    pub detected: u64,
+    /// Not detected, and without meaning by rule: id and rule.
+    pub without_meaning: Vec<Reasoned>,
+    /// Not detected and not explained, made as small as they get: id and TOML.
+    pub missed: Vec<Reasoned>,
+    /// Injected into the backup alone.
+    pub alone_injected: u64,
+    /// Of these, detected.
+    pub alone_detected: u64,
+}
+
 /// What one check is there for.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckScore {
@@ -94,6 +113,8 @@ pub struct Score {
     pub not_staged: Vec<Reasoned>,
     /// What a backup alone shows.
     pub alone: AloneScore,
+    /// Random faults, by kind.
+    pub random: Vec<RandomScore>,
     /// What each check is there for.
     pub checks: Vec<CheckScore>,
     /// Clean runs made: whole drills.
@@ -114,7 +135,8 @@ impl Score {
     /// Inconclusive when a canary is not as it should be or nothing was injected; fail on a miss or an alarm; else pass.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let missed = self.detected() < self.faults.len();
+        let guessed = self.random.iter().any(|kind| !kind.missed.is_empty());
+        let missed = guessed || self.detected() < self.faults.len();
         let alarmed = self.false_alarms > 0
             || self
                 .benign
@@ -124,7 +146,7 @@ impl Score {
             Verdict::Inconclusive
         } else if missed || alarmed {
             Verdict::Fail
-        } else if self.faults.is_empty() && self.benign.is_empty() && self.clean_runs == 0 {
+        } else if self.faults.is_empty() && self.benign.is_empty() && self.random.is_empty() && self.clean_runs == 0 {
             Verdict::Inconclusive
         } else {
             Verdict::Pass

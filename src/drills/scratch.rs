@@ -12,7 +12,7 @@ use crate::drills::restoring::Prepared;
 use crate::drills::source::Written;
 use crate::drills::taking::Taken;
 use crate::evidence::{CheckId, Finding, Verdict};
-use crate::faults::fault::{Expect, Fault, Stage};
+use crate::faults::fault::{Expect, Fault, Injection, Stage};
 use crate::faults::inject::{Injected, inject};
 use crate::faults::target::Target;
 use crate::restore::{self, Places};
@@ -56,7 +56,13 @@ pub fn can_judge(fault: &Fault) -> bool {
 /// Whether a fault could stand in a backup by itself: in its rows, schema or pages, with a manifest that agrees.
 #[must_use]
 pub fn stands_alone(fault: &Fault) -> bool {
-    fault.is_at_rest() && fault.reseal && matches!(fault.stage, Stage::Set | Stage::Snapshot)
+    let in_manifest = match &fault.injection {
+        Injection::Ops(ops) => ops
+            .iter()
+            .any(|op| op.file.as_deref() == Some("manifest") || op.to.as_deref() == Some("manifest")),
+        _ => false,
+    };
+    fault.is_at_rest() && fault.reseal && !in_manifest && matches!(fault.stage, Stage::Set | Stage::Snapshot)
 }
 
 /// A snapshot, and everything that copies of it are held against.
@@ -181,14 +187,7 @@ impl Specimen {
     /// The copy could not be made.
     pub fn try_out(&self, fault: Option<&Fault>) -> io::Result<Outcome> {
         let began = Instant::now();
-        let folder = self.work.join(self.number.fetch_add(1, Ordering::Relaxed).to_string());
-        private_folder(&folder)?;
-        let copy = Copy {
-            specimen: self,
-            snapshot: folder.join("snapshot"),
-            folder,
-            may_skip: fault.is_some(),
-        };
+        let copy = self.copy(fault.is_some())?;
         let outcome = copy.judge(fault);
         fs::remove_dir_all(&copy.folder)?;
         let mut outcome = outcome?;
@@ -209,6 +208,38 @@ impl Specimen {
     #[must_use]
     pub fn asks(&self, id: CheckId) -> bool {
         id != CheckId::Rpo || self.ledger.is_some()
+    }
+
+    /// The snapshot's folder; only read.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.snapshot
+    }
+
+    /// Looks at a copy of the snapshot with the fault (of stage `snapshot`) in it.
+    ///
+    /// # Errors
+    /// The copy could not be made, or the fault not be injected.
+    pub fn with_fault<T>(&self, fault: &Fault, look: impl FnOnce(&Path) -> T) -> io::Result<T> {
+        let copy = self.copy(true)?;
+        copy_folder(&self.snapshot, &copy.snapshot)?;
+        let target = Target::snapshot(&copy.snapshot, &copy.folder);
+        let mut outcome = Outcome::default();
+        let injected = copy.inject(fault, target, copy.own_source()?, &mut outcome);
+        let seen = injected.map(|_| look(&copy.snapshot));
+        fs::remove_dir_all(&copy.folder)?;
+        seen.ok_or_else(|| io::Error::other(outcome.error.unwrap_or_default()))
+    }
+
+    fn copy(&self, may_skip: bool) -> io::Result<Copy<'_>> {
+        let folder = self.work.join(self.number.fetch_add(1, Ordering::Relaxed).to_string());
+        private_folder(&folder)?;
+        Ok(Copy {
+            specimen: self,
+            snapshot: folder.join("snapshot"),
+            folder,
+            may_skip,
+        })
     }
 
     /// Tries out all faults, `jobs` side by side; outcomes in the order of the faults, told as they come. A fault that is

@@ -9,7 +9,7 @@ use crate::faults::fault::{Base, Fault};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How long it may take; a large snapshot is measured with as many faults as fit, taken evenly from the whole catalogue.
+/// How long it may take: a large snapshot is measured with as many faults as fit, taken evenly from the whole catalogue.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// Why nothing could be measured.
@@ -90,16 +90,18 @@ pub async fn measure(context: &mut DrillContext, specimen: std::io::Result<Speci
 
 fn told(detection: &Detection) -> String {
     let part = |of: Option<u64>, out_of: Option<u64>| format!("{} of {}", of.unwrap_or(0), out_of.unwrap_or(0));
-    match &detection.not_measured {
-        Some(why) => format!("not measured: {why}"),
-        None => format!(
-            "{} faults detected with source, {} alone; {} alarms in {} copies without a fault",
-            part(detection.detected, detection.injected),
-            part(detection.alone_detected, detection.alone_injected),
-            detection.false_alarms.unwrap_or(0),
-            detection.clean_runs.unwrap_or(0)
-        ),
+    let left_out = detection.not_measured.as_ref();
+    if detection.injected.is_none() {
+        return format!("not measured: {}", left_out.map_or("", String::as_str));
     }
+    format!(
+        "{} faults detected with source, {} alone; {} alarms in {} copies without a fault{}",
+        part(detection.detected, detection.injected),
+        part(detection.alone_detected, detection.alone_injected),
+        detection.false_alarms.unwrap_or(0),
+        detection.clean_runs.unwrap_or(0),
+        left_out.map(|why| format!("; {why}")).unwrap_or_default()
+    )
 }
 
 fn run(specimen: &Specimen, folders: &[PathBuf]) -> Result<Detection, SelfTestError> {
@@ -174,8 +176,20 @@ fn count(specimen: &Specimen, faults: &[&Fault], outcomes: &[Option<Outcome>], u
         alone_detected: Some(alone_detected),
         false_alarms: Some(false_alarms),
         clean_runs: Some(clean_runs),
-        not_measured: None,
+        not_measured: not_tried(outcomes),
     }
+}
+
+/// What did not fit into the time.
+fn not_tried(outcomes: &[Option<Outcome>]) -> Option<String> {
+    let left = outcomes.iter().filter(|outcome| outcome.is_none()).count();
+    (left > 0).then(|| {
+        format!(
+            "{left} of {} faults were left out: the limit of {} s passed",
+            outcomes.len(),
+            TIME_LIMIT.as_secs()
+        )
+    })
 }
 
 #[cfg(test)]

@@ -246,6 +246,6 @@ pub struct Detection {
     pub false_alarms: Option<u64>,
     /// Clean runs made: untouched copies and benign changes.
     pub clean_runs: Option<u64>,
-    /// Why nothing was measured.
+    /// Why nothing was measured, or what was left out.
     pub not_measured: Option<String>,
 }

@@ -226,7 +226,11 @@ fn not_proven(out: &mut String, evidence: &Evidence) {
     }
     if let Some(why) = &evidence.detection.not_measured {
         any = true;
-        let _ = writeln!(out, "- Detection rate: not measured in this run: {}", text(why));
+        let words = match evidence.detection.injected {
+            None => "not measured in this run",
+            Some(_) => "measured in part",
+        };
+        let _ = writeln!(out, "- Detection rate: {words}: {}", text(why));
     }
     if !any {
         out.push_str("Nothing was left out.\n");

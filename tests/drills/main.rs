@@ -8,6 +8,7 @@ mod ballast;
 mod endings;
 mod faults;
 mod from_backup;
+mod power;
 mod records;
 mod running;
 mod seed;

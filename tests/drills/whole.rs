@@ -21,6 +21,7 @@ async fn score_of(faults: &[(&str, &str)]) -> Score {
         clean_runs: 0,
         jobs: 2,
         at_rest: false,
+        random: 0,
     };
     detection::run(&campaign, &Quiet).await.expect("run")
 }

@@ -13,6 +13,9 @@ use std::path::PathBuf;
 /// Budget of the recovery time in every trial, in milliseconds.
 const RTO_LIMIT_MS: u64 = 10_000;
 
+/// Whole clean drills where nobody says how many.
+const CLEAN_RUNS: u64 = 20;
+
 /// Flags of `faults`.
 #[derive(clap::Args)]
 #[command(
@@ -36,9 +39,9 @@ pub(crate) struct Options {
     /// List what would be run, and run nothing
     #[arg(long)]
     list: bool,
-    /// Whole clean drills with other seeds
-    #[arg(long, default_value_t = 20)]
-    clean_runs: u64,
+    /// Whole clean drills with other seeds [default: 20, with --random none]
+    #[arg(long)]
+    clean_runs: Option<u64>,
     /// Trials with a running pair side by side
     #[arg(long, default_value_t = 3)]
     jobs: usize,
@@ -60,6 +63,9 @@ pub(crate) struct Options {
     /// With --from: what the directory called itself when the backup was taken
     #[arg(long, requires = "from")]
     directory_identity: Option<String>,
+    /// So many random faults of the snapshot instead of the catalogue; a missed one is made small and printed as TOML
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    random: usize,
     /// Deliberately take this check's verdict for a pass: what goes missed then is what needs it
     #[arg(long, value_name = "CHECK")]
     force_pass: Option<String>,
@@ -104,9 +110,10 @@ pub(crate) fn run(options: Options) -> ExitCode {
     let campaign = Campaign {
         request,
         catalogue,
-        clean_runs: options.clean_runs,
+        clean_runs: options.clean_runs.unwrap_or(if options.random > 0 { 0 } else { CLEAN_RUNS }),
         jobs: options.jobs,
         at_rest: options.at_rest,
+        random: options.random,
     };
     let runtime = match drill::runtime() {
         Ok(runtime) => runtime,
@@ -148,6 +155,9 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
 fn catalogue(options: &Options) -> Result<Catalogue, String> {
     let mut folders = vec![drill::catalogue_folder()];
     folders.extend(options.catalogue.iter().cloned());
+    if options.random > 0 {
+        return Ok(Catalogue::default());
+    }
     let wanted = Wanted {
         only: options.only.clone(),
         groups: options.group.clone(),
@@ -167,8 +177,10 @@ fn close(options: &Options, score: &Score) -> ExitCode {
         }
     }
     if !options.quiet {
-        if !options.json {
+        if !options.json && score.random.is_empty() {
             print_table(score);
+        } else if !options.json {
+            print_random(score);
         }
         print_score(score);
     }
@@ -251,6 +263,35 @@ fn print_trouble(score: &Score) {
     }
     for canary in score.canaries.iter().filter(|canary| !canary.ok) {
         eprintln!("canary {} is not as it should be: nothing is proven", canary.id);
+    }
+}
+
+/// A row a kind of random faults; then what is without meaning by rule, and the misses as TOML.
+fn print_random(score: &Score) {
+    if score.random.is_empty() {
+        return;
+    }
+    println!(
+        "{:<12} {:>8} {:>8} {:>15} {:>6}  alone",
+        "random", "injected", "detected", "without meaning", "missed"
+    );
+    for kind in &score.random {
+        println!(
+            "{:<12} {:>8} {:>8} {:>15} {:>6}  {} of {}",
+            kind.kind,
+            kind.injected,
+            kind.detected,
+            kind.without_meaning.len(),
+            kind.missed.len(),
+            kind.alone_detected,
+            kind.alone_injected
+        );
+    }
+    for one in score.random.iter().flat_map(|kind| &kind.without_meaning) {
+        eprintln!("without meaning {}: {}", one.id, one.reason);
+    }
+    for one in score.random.iter().flat_map(|kind| &kind.missed) {
+        println!("\n# missed: {}\n{}", one.id, one.reason);
     }
 }
 

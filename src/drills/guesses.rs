@@ -1,0 +1,68 @@
+//! Random faults that no check saw: without meaning by rule, or made as small as they get and printed as TOML.
+
+use crate::deployment::Service;
+use crate::drills::scratch::Specimen;
+use crate::faults::fault::{Fault, Injection};
+use crate::faults::meaning::meaning;
+use crate::faults::shrink::shrink;
+use crate::faults::written::toml_text;
+use crate::snapshot::database::Databases;
+use std::io;
+use std::path::Path;
+
+/// How many smaller changes are tried for one missed fault.
+const MOST_TRIES: usize = 200;
+
+/// What a missed fault is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Guess {
+    /// Nobody can tell: the rule, and what was hit.
+    WithoutMeaning(String),
+    /// A miss: the smallest change that is still missed, as TOML.
+    Smallest(String),
+}
+
+/// Explains a missed fault, or makes it smaller.
+///
+/// # Errors
+/// A scratch copy could not be made.
+pub fn look_into(specimen: &Specimen, fault: &Fault) -> io::Result<Guess> {
+    if let Some(reason) = without_meaning(specimen, fault)? {
+        return Ok(Guess::WithoutMeaning(reason));
+    }
+    let smallest = match Databases::open(specimen.folder()) {
+        Ok(untouched) => {
+            let missed = |candidate: &Fault| {
+                let outcome = specimen.try_out(Some(candidate));
+                let unseen = outcome.is_ok_and(|outcome| outcome.error.is_none() && !outcome.is_alarmed());
+                unseen && without_meaning(specimen, candidate).is_ok_and(|reason| reason.is_none())
+            };
+            shrink(fault, &untouched, MOST_TRIES, missed).fault
+        }
+        Err(_) => fault.clone(),
+    };
+    Ok(Guess::Smallest(toml_text(&smallest).unwrap_or_else(|error| {
+        format!("# {} cannot be written as TOML: {error}\n", smallest.id.0)
+    })))
+}
+
+/// Why a change of bytes means nothing to any reader; `None` where it may, and for changes of other kinds.
+fn without_meaning(specimen: &Specimen, fault: &Fault) -> io::Result<Option<String>> {
+    if !matches!(fault.injection, Injection::Ops(_)) {
+        return Ok(None);
+    }
+    specimen.with_fault(fault, |folder| reason(specimen.folder(), folder))
+}
+
+/// Every file that differs means nothing, and at least one does differ.
+fn reason(untouched: &Path, altered: &Path) -> Option<String> {
+    let mut reasons = Vec::new();
+    for service in Service::ALL {
+        let file = service.database_file();
+        let (before, after) = (untouched.join(file), altered.join(file));
+        if std::fs::read(&before).ok()? != std::fs::read(&after).ok()? {
+            reasons.push(format!("{file}: {}", meaning(&before, &after)?));
+        }
+    }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
