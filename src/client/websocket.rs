@@ -234,6 +234,16 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_held_back_is_the_one_that_would_be_given_at_once() {
+        let answer = |reaction| result_frame(&json!({"nonce": "n", "timestamp": "t"}), reaction);
+        let payload = json!({"approved": true});
+        assert_eq!(
+            answer(Reaction::Held(payload.clone())),
+            answer(Reaction::Accept(payload))
+        );
+    }
+
+    #[test]
     fn a_declined_intent_carries_its_nonce_and_code() {
         let declined = Reaction::Decline {
             error: "no".to_owned(),

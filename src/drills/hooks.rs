@@ -98,8 +98,8 @@ struct Held {
     other: Option<([String; 2], String)>,
     /// The clean directory's file.
     clean: Option<PathBuf>,
-    /// How a second directory is started.
-    deployment: Option<Deployment>,
+    /// How a second directory is started, and where its log goes.
+    second: Option<(Deployment, PathBuf)>,
     /// The proxy that lets the other pair answer.
     relay: Option<Relay>,
     /// What was changed, in words.
@@ -259,7 +259,7 @@ impl Hand {
         if witness(set)? == before {
             return Err(HookError::AsItWas(set.main.clone()));
         }
-        self.held().deployment = Some(stopped.deployment.clone());
+        self.held().second = Some((stopped.deployment.clone(), log));
         Ok(())
     }
 
@@ -329,11 +329,10 @@ impl Hand {
     }
 
     fn start_on_live(&self, database: &Path, urls: &[String; 2]) -> Result<(), HookError> {
-        let Some(deployment) = self.held().deployment.clone() else {
+        let Some((deployment, log)) = self.held().second.clone() else {
             return Ok(());
         };
         let before = key_sequence(database)?;
-        let log = database.with_extension("second.log");
         refused_start(&deployment, urls.each_ref().map(|url| port(url)), database, &log)?;
         if key_sequence(database)? == before {
             return Err(HookError::AsItWas(database.to_owned()));

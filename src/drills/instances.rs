@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The issuer's key pair. Source: contract 1.2.
-const ISSUER_PRIVATE: &str = "BEAM_DIRECTORY_SIGNING_PRIVATE_KEY";
+pub(crate) const ISSUER_PRIVATE: &str = "BEAM_DIRECTORY_SIGNING_PRIVATE_KEY";
 const ISSUER_PUBLIC: &str = "BEAM_DIRECTORY_SIGNING_PUBLIC_KEY";
 
 const READY_LIMIT: Duration = Duration::from_secs(20);

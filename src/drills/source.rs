@@ -8,7 +8,7 @@ use crate::deployment::release::Release;
 use crate::drills::context::{
     Base, DrillContext, DrillRequest, Stop, UsageError, milliseconds, private_folder, timestamp,
 };
-use crate::drills::instances::{Deployment, Pair, Source, StartError};
+use crate::drills::instances::{Deployment, ISSUER_PRIVATE, Pair, Source, StartError};
 use crate::drills::stages::Reached;
 use crate::evidence::CheckId;
 use crate::runtime::process::Stopped;
@@ -99,7 +99,11 @@ pub fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> 
     context.secrets.add(&jwt_secret);
     context.secrets.add(&bus_key);
     let issuer = KeyPair::from_bytes(&Sha256::digest(format!("issuer {seed} {run}").as_bytes()).into());
-    context.secrets.add(&issuer.private());
+    let given = environment.directory.env.get(ISSUER_PRIVATE).cloned();
+    [issuer.private()]
+        .iter()
+        .chain(&given)
+        .for_each(|key| context.secrets.add(key));
     let identities = identities(context, given_keys(&request).as_deref())?;
     let identity_file = context.folders.work.join("identities.json");
     write_private(&identity_file, &identities.to_string())
@@ -323,7 +327,8 @@ pub struct Written {
     pub seeded: Seeded,
     /// The source's own answers, by check.
     pub baseline: BTreeMap<CheckId, Objects>,
-    /// The key by which the source's issuer was known just before the outage, as its DID document shows it.
+    /// The key by which the source's issuer was known just before the outage, as its DID document shows it; `None` where it
+    /// shows none.
     pub issuer: Option<String>,
     /// The wall clock at the first stop request.
     pub cut_at: jiff::Timestamp,

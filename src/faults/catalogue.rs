@@ -245,7 +245,7 @@ mod tests {
             ("directory_sql = [\"x\"]", "set service = \"both\""),
             ("sql = []", "give at least one statement"),
             ("hook = \"pray\"", "hook is \"pray\"; use one of snapshot-before-exit"),
-            ("torn = [\"x\"]", "set stage = \"set\""),
+            ("torn = { before = [\"x\"], after = [\"y\"] }", "set stage = \"set\""),
             ("start = [{ unset = [\"PORT\"] }]", "set stage = \"running\""),
             ("clock = { step_s = 1 }", "unknown field `step_s`"),
             (

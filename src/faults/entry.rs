@@ -2,7 +2,7 @@
 
 use crate::evidence::{CheckId, FaultId};
 use crate::faults::fault::{
-    Answer, Base, ClockStep, Expect, Fault, Hook, Injection, Op, OpKind, Remake, Stage, Start, Touched,
+    Answer, Base, ClockStep, Expect, Fault, Hook, Injection, Op, OpKind, Remake, Stage, Start, Torn, Touched,
 };
 use crate::faults::{answers, bytes};
 use serde::Deserialize;
@@ -30,7 +30,7 @@ struct Entry {
     command: Option<Vec<String>>,
     answers: Option<Vec<Answer>>,
     start: Option<Vec<Start>>,
-    torn: Option<Vec<String>>,
+    torn: Option<Torn>,
     clock: Option<ClockStep>,
     hook: Option<String>,
     not_staged: Option<String>,
@@ -191,12 +191,13 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
         }
         return Ok(Injection::Start(start.clone()));
     }
-    if let Some(statements) = &entry.torn {
-        not_empty("torn", statements)?;
+    if let Some(writer) = &entry.torn {
+        not_empty("torn.before", &writer.before)?;
+        not_empty("torn.after", &writer.after)?;
         if stage != Stage::Set {
             return Err(format!("a set is torn at stage set, not {stage}; set stage = \"set\""));
         }
-        return Ok(Injection::Torn(statements.clone()));
+        return Ok(Injection::Torn(writer.clone()));
     }
     if let Some(clock) = &entry.clock {
         return Ok(Injection::Clock(*clock));

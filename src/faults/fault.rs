@@ -247,6 +247,16 @@ pub struct Start {
     pub args: Vec<String>,
 }
 
+/// What a writer writes while its files are copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Torn {
+    /// Statements whose pages lie in the log alone when the main file is copied.
+    pub before: Vec<String>,
+    /// Statements after the checkpoint: what the copied `-wal` holds.
+    pub after: Vec<String>,
+}
+
 /// A step of the harness's wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -275,8 +285,8 @@ pub enum Injection {
     Answers(Vec<Answer>),
     /// An altered start of the restored pair; the drill applies it.
     Start(Vec<Start>),
-    /// Main from before a checkpoint, `-wal` from after it: the statements of the writer who checkpointed.
-    Torn(Vec<String>),
+    /// Main from before a checkpoint, `-wal` from after it.
+    Torn(Torn),
     /// The harness's wall clock steps.
     Clock(ClockStep),
     /// Something that only the drill itself can do.

@@ -221,10 +221,10 @@ fn apply(fault: &Fault, target: &Target) -> Result<Option<Proxies>, FaultError> 
             let proxies = answers::start(list, target).map_err(|source| FaultError::Proxy { fault: id(), source })?;
             return Ok(Some(proxies));
         }
-        Injection::Torn(statements) => {
+        Injection::Torn(writer) => {
             for service in fault.service.services() {
                 let path = database(fault, target, *service)?;
-                torn::run(path, statements, &target.scratch).map_err(|source| FaultError::Torn {
+                torn::run(path, writer, &target.scratch).map_err(|source| FaultError::Torn {
                     fault: id(),
                     source: Box::new(source),
                 })?;

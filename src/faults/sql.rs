@@ -47,7 +47,8 @@ pub enum SqlError {
 /// # Errors
 /// [`SqlError`].
 pub fn run(path: &Path, statements: &[String], plain: bool) -> Result<(), SqlError> {
-    let connection = keep_open(path, statements)?;
+    let connection = open(path)?;
+    run_on(&connection, path, statements)?;
     if plain {
         // A damaged file may refuse: what counts is whether a log is left.
         let _ = each(&connection, "PRAGMA wal_checkpoint(TRUNCATE)");
@@ -56,8 +57,8 @@ pub fn run(path: &Path, statements: &[String], plain: bool) -> Result<(), SqlErr
     if plain { alone(path) } else { Ok(()) }
 }
 
-/// Runs statements in order on an existing file; the connection stays.
-pub(crate) fn keep_open(path: &Path, statements: &[String]) -> Result<Connection, SqlError> {
+/// An unguarded connection to an existing file.
+pub(crate) fn open(path: &Path) -> Result<Connection, SqlError> {
     let opened = |source| SqlError::Open {
         path: path.to_owned(),
         source,
@@ -65,15 +66,20 @@ pub(crate) fn keep_open(path: &Path, statements: &[String]) -> Result<Connection
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(opened)?;
     unguard(&connection).map_err(opened)?;
+    Ok(connection)
+}
+
+/// Runs statements in order on the connection to a file.
+pub(crate) fn run_on(connection: &Connection, path: &Path, statements: &[String]) -> Result<(), SqlError> {
     for (at, statement) in statements.iter().enumerate() {
-        each(&connection, statement).map_err(|source| SqlError::Statement {
+        each(connection, statement).map_err(|source| SqlError::Statement {
             path: path.to_owned(),
             number: at + 1,
             statement: statement.clone(),
             source,
         })?;
     }
-    Ok(connection)
+    Ok(())
 }
 
 fn unguard(connection: &Connection) -> rusqlite::Result<()> {

@@ -1,8 +1,10 @@
 //! A copy that a checkpoint runs through: the main file from before it, the `-wal` from after it.
 //!
-//! The writer is played on a scratch copy of the raw set: it checkpoints, begins its log anew and writes on; only its new
-//! `-wal` goes beside the old main file. What lay in the old log alone is then in neither file.
+//! The writer is played on a scratch copy of the raw set. It writes, and the main file is copied, which does not have that
+//! yet; it checkpoints, begins its log anew and writes on; then the `-wal` is copied. What lay in the old log alone is in
+//! neither file.
 
+use crate::faults::fault::Torn;
 use crate::faults::sql::{self, SqlError};
 use crate::snapshot::database::beside;
 use std::fs;
@@ -12,12 +14,6 @@ use std::path::{Path, PathBuf};
 /// Why no torn copy was made.
 #[derive(Debug, thiserror::Error)]
 pub enum TornError {
-    /// The set has no log: there is nothing that a checkpoint could move.
-    #[error("{path} is not there: a set without a log cannot be torn by a checkpoint")]
-    NoLog {
-        /// The log.
-        path: PathBuf,
-    },
     /// The writer could not write.
     #[error("the writer failed")]
     Writer(#[from] SqlError),
@@ -31,15 +27,11 @@ pub enum TornError {
     },
 }
 
-/// Replaces the `-wal` beside a raw main file by that of a writer who checkpointed and went on with these statements.
+/// Replaces a raw main file and its `-wal` by what a copy across a checkpoint of this writer holds.
 ///
 /// # Errors
 /// [`TornError`].
-pub fn run(main: &Path, statements: &[String], scratch: &Path) -> Result<(), TornError> {
-    let wal = beside(main, "-wal");
-    if !wal.exists() {
-        return Err(TornError::NoLog { path: wal });
-    }
+pub fn run(main: &Path, writer: &Torn, scratch: &Path) -> Result<(), TornError> {
     let folder = tempfile::Builder::new()
         .prefix("torn-")
         .tempdir_in(scratch)
@@ -47,19 +39,21 @@ pub fn run(main: &Path, statements: &[String], scratch: &Path) -> Result<(), Tor
             path: scratch.to_owned(),
             source,
         })?;
-    let written = folder.path().join("writer.db");
+    let (wal, written) = (beside(main, "-wal"), folder.path().join("writer.db"));
     copy(main, &written)?;
-    copy(&wal, &beside(&written, "-wal"))?;
-    let mut writer = vec![
-        "PRAGMA wal_autocheckpoint=0".to_owned(),
-        "PRAGMA wal_checkpoint(TRUNCATE)".to_owned(),
-    ];
-    writer.extend(statements.iter().cloned());
-    // The writer stays connected, or its close would fold the new log away.
-    let open = sql::keep_open(&written, &writer)?;
-    copy(&beside(&written, "-wal"), &wal)?;
-    drop(open);
-    Ok(())
+    if wal.exists() {
+        copy(&wal, &beside(&written, "-wal"))?;
+    }
+    // One connection to the end: its close would fold the new log away.
+    let connection = sql::open(&written)?;
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)".to_owned();
+    let begin = ["PRAGMA wal_autocheckpoint=0".to_owned(), checkpoint.clone()];
+    sql::run_on(&connection, &written, &begin)?;
+    sql::run_on(&connection, &written, &writer.before)?;
+    copy(&written, main)?;
+    sql::run_on(&connection, &written, &[checkpoint])?;
+    sql::run_on(&connection, &written, &writer.after)?;
+    copy(&beside(&written, "-wal"), &wal)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), TornError> {
@@ -73,33 +67,37 @@ fn copy(from: &Path, to: &Path) -> Result<(), TornError> {
 mod tests {
     use super::*;
     use crate::deployment::Service;
-    use crate::snapshot::database::Database;
-    use crate::snapshot::recorded::{file, hot_crash};
-
-    fn integrity(path: &Path) -> Vec<String> {
-        let database = Database::open(path).expect("opened");
-        let rows = database.rows("PRAGMA integrity_check", &[]).expect("read");
-        rows.iter()
-            .map(|row| row.text("integrity_check").unwrap_or_default().to_owned())
-            .collect()
-    }
+    use crate::snapshot::recorded::{at_rest, file};
+    use rusqlite::Connection;
 
     #[test]
     fn pages_of_two_generations_do_not_fit_together() {
-        let set = hot_crash();
+        let set = at_rest();
         let main = file(&set, Service::Directory);
-        let was = fs::read(&main).expect("read");
-        let statement = "UPDATE intent_log SET error_code='late' WHERE id=(SELECT max(id) FROM intent_log)";
-        run(&main, &[statement.to_owned()], set.path()).expect("torn");
-        assert_eq!(was, fs::read(&main).expect("read"), "the main file is the old one");
-        let said = std::panic::catch_unwind(|| integrity(&main));
-        assert!(said.is_err() || said.is_ok_and(|lines| lines != ["ok"]));
+        let writer = Torn {
+            before: vec!["UPDATE intent_log SET nonce='late' WHERE id=1".to_owned()],
+            after: vec!["UPDATE intent_log SET error_code='x' WHERE id=1".to_owned()],
+        };
+        run(&main, &writer, set.path()).expect("torn");
+        let torn = Connection::open(&main).expect("opened");
+        let ask = |sql: &str| -> String { torn.query_row(sql, [], |row| row.get(0)).expect("asked") };
+        assert_ne!(ask("PRAGMA integrity_check"), "ok");
+        // Found by a walk through the table, not by its index.
+        assert_eq!(
+            ask("SELECT count(*) || '' FROM intent_log NOT INDEXED WHERE nonce='late'"),
+            "1"
+        );
+        assert_eq!(ask("SELECT count(*) || '' FROM intent_log WHERE nonce='late'"), "0");
     }
 
     #[test]
-    fn a_set_without_a_log_is_refused() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let error = run(&folder.path().join("x.db"), &["SELECT 1".to_owned()], folder.path()).expect_err("refused");
-        assert!(matches!(error, TornError::NoLog { .. }));
+    fn a_writer_that_fails_is_an_error_of_the_fault() {
+        let set = at_rest();
+        let writer = Torn {
+            before: vec!["DELETE FROM no_such_table".to_owned()],
+            after: Vec::new(),
+        };
+        let error = run(&file(&set, Service::Directory), &writer, set.path()).expect_err("failed");
+        assert!(matches!(error, TornError::Writer(SqlError::Statement { .. })));
     }
 }

@@ -39,7 +39,7 @@ pub fn toml_text(fault: &Fault) -> Result<String, toml::ser::Error> {
         Injection::Command(argv) => set("command", written(argv)?),
         Injection::Answers(answers) => set("answers", written(answers)?),
         Injection::Start(start) => set("start", written(start)?),
-        Injection::Torn(statements) => set("torn", written(statements)?),
+        Injection::Torn(writer) => set("torn", written(writer)?),
         Injection::Clock(step) => set("clock", written(step)?),
         Injection::Hook(hook) => set("hook", Value::from(hook.name())),
         Injection::NotStaged(reason) => set("not_staged", Value::from(reason.as_str())),

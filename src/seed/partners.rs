@@ -36,7 +36,7 @@ pub(crate) async fn handle(
         cast,
         sent,
     };
-    let (requests, workspaces) = tokio::try_join!(desk.requests(plan.seed), desk.workspaces_of(plan.workspaces))?;
+    let (requests, workspaces) = tokio::try_join!(desk.requests(plan.seed), desk.workspaces(plan.workspaces))?;
     Ok(Handled { requests, workspaces })
 }
 
@@ -206,14 +206,10 @@ impl Desk<'_> {
         Ok(())
     }
 
-    async fn workspaces_of(&self, which: Workspaces) -> Result<Vec<String>, SeedError> {
-        match which {
-            Workspaces::Two => self.workspaces().await,
-            Workspaces::None => Ok(Vec::new()),
+    async fn workspaces(&self, which: Workspaces) -> Result<Vec<String>, SeedError> {
+        if which == Workspaces::None {
+            return Ok(Vec::new());
         }
-    }
-
-    async fn workspaces(&self) -> Result<Vec<String>, SeedError> {
         let [ours, theirs, _] = &self.cast.orgs;
         let first = Room {
             slug: format!("{}-operations", ours.name),

@@ -1,7 +1,7 @@
 //! Faults that need a whole drill: of the source's life, by a user's own few lines.
 
 use crate::running::request;
-use recovery_drills::drills::context::Quiet;
+use recovery_drills::drills::context::{DrillRequest, Quiet};
 use recovery_drills::drills::detection::{self, Campaign};
 use recovery_drills::drills::score::{FaultResult, Score};
 use recovery_drills::evidence::CheckId;
@@ -12,6 +12,10 @@ const HEAD: &str = "group = \"mine\"\ntitle = \"t\"\nservice = \"directory\"\nst
 
 async fn score_of(faults: &[(&str, &str)]) -> Score {
     let (request, _folder) = request(41);
+    score_on(request, faults).await
+}
+
+async fn score_on(request: DrillRequest, faults: &[(&str, &str)]) -> Score {
     let tables = faults
         .iter()
         .map(|(id, keys)| format!("[[fault]]\nid = \"{id}\"\n{HEAD}{keys}\n"));
@@ -34,14 +38,14 @@ fn named<'a>(score: &'a Score, id: &str) -> &'a FaultResult {
 async fn a_change_of_the_live_source_after_the_baseline_is_caught() {
     let sql = "sql = [\"DELETE FROM intent_acls WHERE id = (SELECT min(id) FROM intent_acls)\"]\ncaught_by = [\"acl\"]";
     let script = "test -n \"$BUS_DB$BUS_URL$BUS_PID$DIRECTORY_DB$DIRECTORY_URL\" && kill -STOP \"$DIRECTORY_PID\" && \
-                  kill -CONT \"$DIRECTORY_PID\" && chmod 0644 \"$DIRECTORY_DB\"";
+                  kill -CONT \"$DIRECTORY_PID\" && chmod 0604 \"$DIRECTORY_DB\"";
     let command = format!("command = [\"sh\", \"-c\", '{script}']\ncaught_by = []");
-    let score = score_of(&[("live-row-lost", sql), ("live-file-readable", &command)]).await;
+    let score = score_of(&[("live-row-lost", sql), ("live-file-opened-up", &command)]).await;
     let caught = named(&score, "live-row-lost");
     assert!(caught.detected && caught.booted, "{caught:?}");
     assert!(caught.caught_by.contains(&CheckId::Rpo), "{caught:?}");
     // The program found everything that it asks for; that a mode is not copied is for no check to say.
-    assert_eq!(named(&score, "live-file-readable").error, None);
+    assert_eq!(named(&score, "live-file-opened-up").error, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,4 +65,16 @@ async fn a_fault_of_the_source_that_does_nothing_or_fails_is_an_error_of_the_fau
         let error = result.error.clone().unwrap_or_default();
         assert!(!result.detected && error.contains(told), "{id}: {result:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_instance_is_started_with_the_environments_own_command() {
+    let (mut request, _folder) = request(42);
+    let services = request.reference_services.clone().expect("built").display().to_string();
+    let script = format!("echo started by a script of its own; exec {services} directory");
+    request.environment.directory.command = ["/bin/sh", "-c", &script].map(str::to_owned).to_vec();
+    let keys = "hook = \"second-instance\"\ncaught_by = [\"polarity\", \"startup-diff\"]";
+    let score = score_on(request, &[("second", keys)]).await;
+    let second = named(&score, "second");
+    assert!(second.detected && second.error.is_none(), "{second:?}");
 }
