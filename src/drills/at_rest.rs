@@ -12,6 +12,7 @@ use crate::evidence::{CheckId, Finding, Judgement};
 use crate::restore::Places;
 use crate::seed::ledger::{Area, Ledger};
 use crate::snapshot::database::{DatabaseError, Databases};
+use crate::snapshot::manifest::Manifest;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -144,16 +145,9 @@ pub async fn snapshot(
                     not_before,
                     not_after: jiff::Timestamp::now(),
                 };
-                let mut all = vec![judged(
-                    CheckId::SnapshotSet,
-                    None,
-                    || snapshot_set::observe(&folder),
-                    |facts| match &sealed {
-                        Some(sealed) => snapshot_set::judge_sealed(facts, &plausible, sealed),
-                        None => snapshot_set::judge(facts, &plausible),
-                    },
-                )];
+                let mut all = Vec::new();
                 let each = std::thread::scope(|scope| {
+                    let set = scope.spawn(|| set(&folder, &plausible, sealed.as_ref()));
                     let alone = scope.spawn(|| by_itself(&folder, taken_at));
                     let looks = Service::ALL.map(|service| {
                         scope.spawn({
@@ -161,6 +155,7 @@ pub async fn snapshot(
                             move || of_service(service, folder, independent, plain, scratch)
                         })
                     });
+                    all.push(set.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
                     all.push(alone.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
                     looks.map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 });
@@ -182,6 +177,19 @@ pub async fn snapshot(
     }
     record(context, all);
     Ok(())
+}
+
+/// The file set and its manifest; where the harness sealed it, also what only the harness knows of it.
+fn set(folder: &Path, plausible: &snapshot_set::Plausible, sealed: Option<&Manifest>) -> Judged {
+    judged(
+        CheckId::SnapshotSet,
+        None,
+        || snapshot_set::observe(folder),
+        |facts| match sealed {
+            Some(sealed) => snapshot_set::judge_sealed(facts, plausible, sealed),
+            None => snapshot_set::judge(facts, plausible),
+        },
+    )
 }
 
 fn of_service(service: Service, folder: &Path, independent: &Path, plain: &Path, scratch: &Path) -> Vec<Judged> {

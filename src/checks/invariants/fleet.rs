@@ -47,6 +47,18 @@ pub(super) const RULES: &[Rule] = &[
         needs: &["openclaw_hosts", "openclaw_host_enrollment_requests"],
         run: enrolment,
     },
+    Rule {
+        name: "O06",
+        title: "a delivery repeats its target",
+        why: "an alert's delivery holds label, kind, destination and threshold of its target as they were (contract 4.3): equal \
+              where the target's last change is this delivery; nothing of a run is delivered before it was made",
+        needs: &[
+            "openclaw_fleet_alert_deliveries",
+            "openclaw_fleet_alert_targets",
+            "openclaw_fleet_digest_runs",
+        ],
+        run: deliveries,
+    },
 ];
 
 /// Table, the earlier time, the later one. Either may be absent.
@@ -254,6 +266,45 @@ fn enrolment(facts: &Facts) -> RuleOutcome {
             is_own,
             "the request that names this host",
         );
+    }
+    look.end()
+}
+
+/// Column of a delivery, column of its target.
+const REPEATED: &[(&str, &str)] = &[
+    ("target_label", "label"),
+    ("delivery_kind", "delivery_kind"),
+    ("destination", "destination"),
+    ("severity_threshold", "severity_threshold"),
+    ("status", "last_delivery_status"),
+];
+
+fn deliveries(facts: &Facts) -> RuleOutcome {
+    let mut look = Look::default();
+    let by_id = |table: &str, id: Option<i64>| facts.rows(table).find(|row| Some(row.rowid()) == id);
+    for table in DELIVERIES {
+        for row in facts.rows(table) {
+            if let Some(run) = by_id("openclaw_fleet_digest_runs", row.int("run_id")) {
+                look.seen();
+                let holds = row.ms("delivered_at") >= run.ms("generated_at");
+                look.hold(row, "delivered_at", holds, "not before its run");
+            }
+        }
+    }
+    for row in facts.rows("openclaw_fleet_alert_deliveries") {
+        let Some(target) = by_id("openclaw_fleet_alert_targets", row.int("target_id")) else {
+            continue;
+        };
+        // A later change of the target leaves its deliveries as they were.
+        let at = row.text("delivered_at");
+        if target.text("last_delivery_at") != at || target.text("updated_at") != at {
+            continue;
+        }
+        look.seen();
+        for (own, of_target) in REPEATED {
+            let equal = row.text(own) == target.text(of_target);
+            look.hold(row, own, equal, format_args!("the target's {of_target}"));
+        }
     }
     look.end()
 }

@@ -40,4 +40,13 @@ pub(super) const CHANGES: &[(&str, Service, &str)] = &[
          '2026-11-23T20:00:00.000Z', '2026-11-23T20:00:00.000Z'); \
          UPDATE openclaw_host_enrollment_requests SET claimed_host_id=1, claimed_at=created_at WHERE id=2",
     ),
+    (
+        "O06",
+        Service::Directory,
+        "INSERT INTO openclaw_fleet_digest_runs (trigger_kind, generated_at, summary_json, action_items_json, \
+         escalation_items_json, markdown, created_at) VALUES ('manual', '2026-11-23T20:00:00.000Z', '{}', '[]', '[]', '', \
+         '2026-11-23T20:00:00.000Z'); \
+         INSERT INTO openclaw_fleet_digest_deliveries (run_id, delivery_kind, recipient_email, status, delivered_at) VALUES \
+         (1, 'digest', 'a@b.example', 'delivered', '2026-11-23T19:00:00.000Z')",
+    ),
 ];
