@@ -1,13 +1,14 @@
 //! `integrity`: are pages, indexes, constraints and foreign keys sound?
 //!
 //! `PRAGMA integrity_check` and `foreign_key_check` on a scratch copy, every UNIQUE index really unique by a scan of the
-//! *table*, and a file header that the file format allows. An `ok` says nothing about completeness: that is `content`'s question.
+//! *table*, a file header that the file format allows, and SQLite's own rows in the schema. An `ok` says nothing about completeness: that is `content`'s question.
 
 use crate::deployment::Service;
 use crate::evidence::{CheckId, Finding, Judgement, short};
 use crate::snapshot::copying::{self, CopyError};
 use crate::snapshot::database::{Database, DatabaseError, quoted};
 use crate::snapshot::header::violations;
+use crate::snapshot::internal_objects::unlawful;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Read;
@@ -125,6 +126,7 @@ fn look(copy: &Path, facts: &mut Facts) -> Result<(), DatabaseError> {
     // Each question is asked even when another could not be answered.
     let answers = [
         pages(&database, facts),
+        unlawful(&database).map(|found| facts.messages.extend(found)),
         orphans(&database, facts),
         duplicates(&database, facts),
     ];
@@ -261,11 +263,9 @@ pub fn judge(facts: &Facts) -> Judgement {
 
 /// The table or index that a message of `integrity_check` speaks of.
 fn named_object(message: &str) -> String {
-    if let Some((field, _)) = message
-        .split_once(": ")
-        .filter(|(field, _)| field.starts_with("header field "))
-    {
-        return field.to_owned();
+    let named = message.split_once(": ").map(|(subject, _)| subject);
+    if let Some(subject) = named.filter(|name| name.starts_with("header field ") || name.starts_with("schema row ")) {
+        return subject.to_owned();
     }
     let after = |word: &str| {
         let rest = message.split_once(word)?.1;

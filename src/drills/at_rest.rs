@@ -163,8 +163,9 @@ pub async fn snapshot(
                     not_before,
                     not_after: jiff::Timestamp::now(),
                 };
-                let mut all = vec![set(&folder, &plausible, sealed.as_ref())];
+                let mut all = Vec::new();
                 let each = std::thread::scope(|scope| {
+                    let set = scope.spawn(|| set(&folder, &plausible, sealed.as_ref()));
                     let alone = scope.spawn(|| by_itself(&folder, taken_at));
                     let looks = Service::ALL.map(|service| {
                         scope.spawn({
@@ -172,6 +173,7 @@ pub async fn snapshot(
                             move || of_service(service, folder, Some(independent), plain, scratch)
                         })
                     });
+                    all.push(set.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
                     all.push(alone.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
                     looks.map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 });

@@ -18,6 +18,8 @@ pub mod digest;
 pub mod file_set;
 /// The first 100 bytes of a database file.
 pub mod header;
+/// SQLite's own rows in a schema.
+pub mod internal_objects;
 /// What a snapshot says of itself.
 pub mod manifest;
 /// Which part of a database file a byte belongs to.

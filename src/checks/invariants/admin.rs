@@ -293,6 +293,19 @@ fn digest_schedule(facts: &Facts) -> RuleOutcome {
     let configured = facts
         .rows("audit_log")
         .any(|row| row.str("action").starts_with("admin.openclaw_"));
+    let rows = facts.count("openclaw_fleet_digest_schedules");
+    let has_table = facts
+        .tables()
+        .any(|table| table.name == "openclaw_fleet_digest_schedules");
+    if has_table && rows != 1 {
+        let place = "beam-directory.db openclaw_fleet_digest_schedules";
+        look.wrong(
+            "openclaw_fleet_digest_schedules",
+            place,
+            "its one row",
+            format!("{rows} rows"),
+        );
+    }
     for row in facts.rows("openclaw_fleet_digest_schedules") {
         look.seen();
         look.hold(row, "id", row.rowid() == 1, "1");

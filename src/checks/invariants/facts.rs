@@ -10,6 +10,7 @@ use crate::snapshot::consolidate::consolidate;
 use crate::snapshot::copying;
 use crate::snapshot::database::{Cell, Database, DatabaseError, beside, quoted};
 use crate::snapshot::digest::{self, Pragmas};
+use crate::snapshot::internal_objects::unlawful;
 use crate::snapshot::raw::observe_set;
 use crate::snapshot::schema_rows::schema_rows;
 use crate::snapshot::wal::{WalFacts, wal_facts};
@@ -168,6 +169,10 @@ fn load_plain(
         Err(error) => file.errors.push(words_of(&error)),
     }
     file.integrity.retain(|message| message != "ok");
+    match unlawful(&database) {
+        Ok(found) => file.integrity.extend(found),
+        Err(error) => file.errors.push(words_of(&error)),
+    }
     match database.rows("PRAGMA foreign_key_check", &[]) {
         Ok(rows) => file.orphans.extend(rows.iter().map(|row| {
             let rowid = row

@@ -14,6 +14,7 @@ mod bus;
 mod bus_directory;
 mod facts;
 mod files;
+mod fleet;
 mod form;
 mod intents;
 mod notices;
@@ -81,6 +82,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         sessions::RULES,
         admin::RULES,
         access::RULES,
+        fleet::RULES,
     ];
     families.into_iter().flatten()
 }

@@ -67,6 +67,9 @@ const KEPT: &[&str] = &[
     "workspace_thread_participants",
     "reports",
     "funnel_events",
+    "openclaw_fleet_digest_runs",
+    "openclaw_fleet_digest_deliveries",
+    "openclaw_host_heartbeats",
 ];
 
 fn sequences(facts: &Facts) -> HashMap<&str, i64> {
@@ -204,7 +207,20 @@ const WRITTEN: &[(&str, &str)] = &[
     ("workspace_thread_participants", "created_at"),
     ("funnel_events", "created_at"),
     ("agent_keys", "created_at"),
-    ("openclaw_host_heartbeats", "created_at"),
+    ("openclaw_host_heartbeats", "heartbeat_at"),
+    ("openclaw_fleet_alert_deliveries", "delivered_at"),
+    ("openclaw_fleet_alert_targets", "created_at"),
+    ("openclaw_fleet_digest_deliveries", "delivered_at"),
+    ("openclaw_fleet_digest_runs", "created_at"),
+    ("openclaw_host_enrollment_requests", "created_at"),
+    ("openclaw_host_routes", "created_at"),
+    ("openclaw_hosts", "created_at"),
+    ("openclaw_policy_packs", "created_at"),
+    ("openclaw_workspace_templates", "created_at"),
+    ("billing", "created_at"),
+    ("business_verifications", "created_at"),
+    ("federation_peers", "created_at"),
+    ("org_agents", "created_at"),
 ];
 
 fn rising(facts: &Facts) -> RuleOutcome {

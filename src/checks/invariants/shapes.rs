@@ -176,6 +176,10 @@ fn is_slug(text: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
+fn is_month(text: &str) -> bool {
+    form::iso_ms(&format!("{text}-01T00:00:00.000Z")).is_some()
+}
+
 /// A shape: whether a text has it.
 type Shape = fn(&str) -> bool;
 
@@ -230,6 +234,22 @@ const SHAPES: &[(&str, &str, &str, Shape)] = &[
     ("workspace_identity_bindings", "beam_id", "a Beam id", is_beam_id),
     ("workspace_partner_channels", "partner_beam_id", "a Beam id", is_beam_id),
     ("workspace_thread_participants", "beam_id", "a Beam id", is_beam_id),
+    ("billing", "beam_id", "a Beam id", is_beam_id),
+    ("delegations", "grantor_beam_id", "a Beam id", is_beam_id),
+    ("delegations", "grantee_beam_id", "a Beam id", is_beam_id),
+    ("domain_verifications", "beam_id", "a Beam id", is_beam_id),
+    ("federated_agents", "beam_id", "a Beam id", is_beam_id),
+    ("federated_agents", "home_directory_url", "an address", is_url),
+    ("federated_trust", "beam_id", "a Beam id", is_beam_id),
+    ("federated_trust", "source_directory_url", "an address", is_url),
+    ("federated_trust", "origin_directory_url", "an address", is_url),
+    ("federation_peers", "directory_url", "an address", is_url),
+    ("openclaw_host_routes", "beam_id", "a Beam id", is_beam_id),
+    ("openclaw_hosts", "beam_directory_url", "an address", is_url),
+    ("org_agents", "beam_id", "a Beam id", is_beam_id),
+    ("pinned_keys", "beam_id", "a Beam id", is_beam_id),
+    ("pinned_keys", "pinned_beam_id", "a Beam id", is_beam_id),
+    ("usage_metering", "period", "a month as YYYY-MM", is_month),
     ("reports", "reporter_beam_id", "a Beam id", is_beam_id),
     ("reports", "target_beam_id", "a Beam id", is_beam_id),
     ("trust_scores", "source_beam_id", "a Beam id", is_beam_id),

@@ -262,6 +262,7 @@ const JSON_COLUMNS: &[(&str, &str)] = &[
     ("shield_audit_log", "anomaly_flags"),
     ("waitlist", "blocked_prerequisites"),
     ("federated_agents", "cached_document"),
+    ("business_verifications", "evidence"),
     ("beam_messages", "payload"),
     ("beam_messages", "response"),
     ("beam_messages", "metadata"),

@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use tempfile::TempDir;
 
 mod breaking;
+mod unseeded;
 
 /// The recorded at-rest set as two plain files, made once.
 static AT_REST: LazyLock<TempDir> = LazyLock::new(recorded::plain_at_rest);
