@@ -5,7 +5,7 @@
 //! rule and not by list of ids. Source: Beam 1.6.0, contract sections 2.10, 5.2 and appendix B.
 
 use crate::checks::expectation::{Expected, Fields, Objects};
-use crate::checks::observing::{ObserveError, integer, member, normal, parsed};
+use crate::checks::observing::{ObserveError, array, integer, member, normal, parsed};
 use crate::checks::stages;
 use crate::client::Access;
 use crate::evidence::{CheckId, Finding, Judgement};
@@ -16,6 +16,7 @@ use serde_json::Value;
 pub const ID: CheckId = CheckId::Audit;
 
 const PLACE: &str = "GET /observability/audit";
+const LIST: &str = "list of audit entries";
 /// How many entries the directory gives at once.
 const WINDOW: u32 = 500;
 const FIELDS: [&str; 4] = ["action", "actor", "target", "timestamp"];
@@ -35,13 +36,27 @@ const OWN: [&str; 6] = [
 /// A call that fails, an answer of another shape.
 pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     let mut objects = Objects::default();
-    for entry in &access.directory.audit(WINDOW).await?.value {
-        let subject = format!("audit {}", integer(entry, "id", PLACE)?);
-        for name in FIELDS {
-            objects.set(&subject, name, member(entry, name, PLACE)?.clone());
+    let (log, admin) = (
+        format!("/observability/audit?limit={WINDOW}"),
+        format!("/admin/audit?limit={WINDOW}"),
+    );
+    let (log, admin) = tokio::join!(access.directory.get(&log), access.directory.get(&admin));
+    let (log, admin) = (log?.body, admin?.body);
+    for (answer, place) in [(&log, PLACE), (&admin, "GET /admin/audit")] {
+        for entry in array(answer, "entries", place)? {
+            let subject = format!("audit {}", integer(entry, "id", place)?);
+            for name in FIELDS {
+                objects.also(&subject, name, member(entry, name, place)?.clone());
+            }
+            let details = entry.get("details").map_or(Value::Null, normal);
+            objects.also(&subject, "details", stages::digest(&details));
+            objects.set(&subject, place, true);
         }
-        let details = entry.get("details").map_or(Value::Null, normal);
-        objects.set(&subject, "details", stages::digest(&details));
+        let shown = array(answer, "entries", place)?.len();
+        if shown < WINDOW as usize {
+            let agrees = integer(answer, "total", place)? == i64::try_from(shown).unwrap_or(i64::MAX);
+            objects.set(LIST, format!("total of {place}"), agrees);
+        }
     }
     Ok(objects)
 }
@@ -65,13 +80,22 @@ pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
 /// Holds every entry in the window against baseline and rows.
 #[must_use]
 pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
+    let entries = keep(observed, |(subject, _)| subject != LIST);
+    let mut judged = judge_entries(expected, &entries);
+    totals(&mut judged, observed);
+    judged
+}
+
+fn judge_entries(expected: &Expected<'_>, observed: &Objects) -> Judgement {
     let cut = observed.len() >= WINDOW as usize;
     let oldest = observed.0.iter().map(moment).min();
     let mut judged = Judgement::default();
     let mut hold = |origin: Option<&Objects>, as_origin: fn(&Objects) -> Expected<'_>| {
         let Some(origin) = origin else { return };
         let newest = origin.0.keys().map(id).max().unwrap_or_default();
-        let within = keep(origin, |entry| !cut || Some(moment(entry)) >= oldest);
+        let within = keep(origin, |entry| {
+            entry.0 != LIST && (!cut || Some(moment(entry)) >= oldest)
+        });
         let seen = keep(observed, |(subject, fields)| id(subject) <= newest || !own(fields));
         let one = as_origin(&within).judge(&seen, "audit entries", PLACE, &[]);
         judged.items += one.items;
@@ -110,6 +134,21 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
 
 fn same(one: &Finding, other: &Finding) -> bool {
     one.subject == other.subject && one.observed == other.observed
+}
+
+/// What the log says of itself: whether its total is the number of its entries.
+fn totals(judged: &mut Judgement, observed: &Objects) {
+    for (field, agrees) in observed.0.get(LIST).into_iter().flatten() {
+        if *agrees != Value::Bool(true) {
+            let place = field.trim_start_matches("total of ");
+            judged.findings.push(Finding::new(
+                field,
+                "the number of its entries",
+                "another number",
+                place,
+            ));
+        }
+    }
 }
 
 fn keep(objects: &Objects, wanted: impl Fn((&String, &Fields)) -> bool) -> Objects {

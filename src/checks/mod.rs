@@ -5,6 +5,8 @@
 
 /// Access lists.
 pub mod acl;
+/// Agents as the rows have them.
+pub mod agent_rows;
 /// Agents, keys, shield.
 pub mod agents;
 /// A deliberate call and how it ended.

@@ -5,7 +5,7 @@
 //! ending is predicted there. Source: Beam 1.6.0, contract sections 2.7, 2.8 and 2.10.
 
 use crate::checks::expectation::{Expected, Fields, Objects};
-use crate::checks::observing::{ObserveError, array, integer, member, parsed, side_by_side, text};
+use crate::checks::observing::{ObserveError, array, integer, member, normal, object, parsed, side_by_side, text};
 use crate::checks::stages;
 use crate::client::Access;
 use crate::client::http::segment;
@@ -21,13 +21,17 @@ pub const ID: CheckId = CheckId::Traces;
 /// How many traces are read at most; of more intents a sample that depends on the nonces alone.
 pub const SAMPLE: usize = 500;
 
+/// How many of the newest intents the short lists are asked for.
+const RECENT: usize = 200;
+
 /// Subject of the number of all intents; more may exist than the lists give.
-const ALL: &str = "intents";
+const ALL: &str = "list of intents";
 const LIST: &str = "GET /observability/intents";
 const TRACE: &str = "GET /observability/intents/{nonce}";
 
 /// Member of an intent and column of its row.
-const FIELDS: [(&str, &str); 7] = [
+const FIELDS: [(&str, &str); 8] = [
+    ("roundTripLatencyMs", "round_trip_latency_ms"),
     ("from", "from_beam_id"),
     ("to", "to_beam_id"),
     ("intentType", "intent_type"),
@@ -36,8 +40,35 @@ const FIELDS: [(&str, &str); 7] = [
     ("timestamp", "requested_at"),
     ("completedAt", "completed_at"),
 ];
+/// Member of a stage and column of its row.
+const WHOLE: [(&str, &str); 8] = [
+    ("id", "id"),
+    ("nonce", "nonce"),
+    ("from", "from_beam_id"),
+    ("to", "to_beam_id"),
+    ("intentType", "intent_type"),
+    ("stage", "stage"),
+    ("status", "status"),
+    ("timestamp", "timestamp"),
+];
 /// Fields that only a trace shows.
-const TRACED: [&str; 5] = ["stages", "stage_ids_positive", "stage_times", "stage_order", "details"];
+const TRACED: [&str; 9] = [
+    "stages",
+    "stage_ids_positive",
+    "stage_times",
+    "stage_order",
+    "details",
+    "stage_rows",
+    "audit",
+    "shield",
+    "nonce",
+];
+/// What looking leaves in the audit log of an intent.
+const OWN: [&str; 3] = [
+    "admin.beta_request.proof_pack.exported",
+    "shield.request.blocked",
+    "public.rate_limit.throttled",
+];
 
 /// Reads the list of intents and the trace of each.
 ///
@@ -56,16 +87,84 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     let nonces = sampled(objects.0.keys().filter_map(|subject| subject.strip_prefix("intent ")));
     let looks = nonces.iter().map(|nonce| async move {
         let trace = access.directory.trace(nonce).await?.value;
-        let stages = array(&trace, "stages", TRACE)?
-            .iter()
-            .map(read_stage)
-            .collect::<Result<_, _>>()?;
-        Ok((format!("intent {nonce}"), stages))
+        Ok((format!("intent {nonce}"), trace))
     });
-    for (subject, stages) in side_by_side(looks).await? {
-        describe(&mut objects, &subject, stages);
+    for (subject, trace) in side_by_side(looks).await? {
+        let stages = array(&trace, "stages", TRACE)?.iter().map(read_stage);
+        describe(&mut objects, &subject, stages.collect::<Result<_, _>>()?);
+        let intent = member(&trace, "intent", TRACE)?;
+        for (name, _) in FIELDS {
+            objects.also(&subject, name, member(intent, name, TRACE)?.clone());
+        }
+        objects.set(&subject, "nonce", member(intent, "nonce", TRACE)?.clone());
+        let own = |entry: &&Value| entry["action"].as_str().is_some_and(|action| OWN.contains(&action));
+        let audit = array(&trace, "audit", TRACE)?.iter();
+        let audit: Vec<String> = audit.filter(|entry| !own(entry)).map(digest).collect();
+        objects.set(&subject, "audit", json!(audit));
+        let shield: Vec<String> = array(&trace, "shield", TRACE)?.iter().map(digest).collect();
+        objects.set(&subject, "shield", json!(shield));
     }
+    recent(access, &mut objects).await?;
     Ok(objects)
+}
+
+fn digest(value: &Value) -> String {
+    stages::digest(&normal(value))
+}
+
+/// The newest intents, as the public list and the operator's show them: the same intents as in the list.
+async fn recent(access: &Access, objects: &mut Objects) -> Result<(), ObserveError> {
+    let directory = &access.directory;
+    let (public, admin) = (
+        format!("/intents/recent?limit={RECENT}"),
+        format!("/admin/intents?limit={RECENT}"),
+    );
+    let (public, admin) = tokio::join!(directory.get(&public), directory.get(&admin));
+    let (public, admin) = (public?.body, admin?.body);
+    let place = "GET /intents/recent";
+    for intent in array(&public, "intents", place)? {
+        let subject = format!("intent {}", text(intent, "nonce", place)?);
+        for (name, _) in FIELDS {
+            objects.also(&subject, name, member(intent, name, place)?.clone());
+        }
+        objects.set(&subject, "public", true);
+    }
+    let admin_place = "GET /admin/intents";
+    let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (subject, fields) in objects.0.iter().filter(|(subject, _)| *subject != ALL) {
+        known.entry(parties(&json!(fields))).or_default().push(subject.clone());
+    }
+    for intent in array(&admin, "intents", admin_place)? {
+        // It has no nonce here: whom it goes between, and when, has to name it; of two such nothing can be told.
+        let subject = match known.get(&parties(intent)).map(Vec::as_slice) {
+            None => format!("intent {}", parties(intent)),
+            Some([subject]) => subject.clone(),
+            Some(_) => continue,
+        };
+        for name in ["roundTripLatencyMs", "status", "errorCode"] {
+            objects.also(&subject, name, member(intent, name, admin_place)?.clone());
+        }
+        objects.set(&subject, "admin", true);
+    }
+    for (answer, place) in [(&public, place), (&admin, admin_place)] {
+        let shown = array(answer, "intents", place)?.len();
+        let total = member(answer, "total", place)?.as_u64();
+        if shown < RECENT {
+            objects.set(ALL, format!("total of {place} agrees"), total == Some(shown as u64));
+        }
+    }
+    Ok(())
+}
+
+fn parties(intent: &Value) -> String {
+    let part = |name: &str| intent.get(name).and_then(Value::as_str).unwrap_or_default();
+    format!(
+        "{} {} {} {}",
+        part("from"),
+        part("to"),
+        part("intentType"),
+        part("timestamp")
+    )
 }
 
 /// How many there are, and the intents by nonce: one list, and where that is cut, a list for each sender.
@@ -108,6 +207,7 @@ fn sampled<'a>(nonces: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 }
 
 struct Stage {
+    whole: Value,
     id: i64,
     name: String,
     time: String,
@@ -115,7 +215,12 @@ struct Stage {
 }
 
 fn read_stage(stage: &Value) -> Result<Stage, ObserveError> {
+    let mut whole = Vec::with_capacity(WHOLE.len());
+    for (name, _) in WHOLE {
+        whole.push(member(stage, name, TRACE)?.clone());
+    }
     Ok(Stage {
+        whole: json!(whole),
         id: integer(stage, "id", TRACE)?,
         name: text(stage, "stage", TRACE)?.to_owned(),
         time: text(stage, "timestamp", TRACE)?.to_owned(),
@@ -134,6 +239,8 @@ fn describe(objects: &mut Objects, subject: &str, stages: Vec<Stage>) {
     objects.set(subject, "details", json!(details));
     recorded.sort_by_key(|stage| stage.id);
     objects.set(subject, "stage_order", names(&recorded));
+    let rows: Vec<String> = recorded.iter().map(|stage| stages::digest(&stage.whole)).collect();
+    objects.set(subject, "stage_rows", json!(rows));
     let times: Vec<&str> = recorded.iter().map(|stage| stage.time.as_str()).collect();
     objects.set(subject, "stage_times", json!(times));
 }
@@ -152,18 +259,24 @@ pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
     }
     let total = objects.len();
     let mut traces: BTreeMap<String, Vec<Stage>> = BTreeMap::new();
-    let events = databases.directory.rows(
-        "SELECT id, nonce, stage, timestamp, details FROM intent_trace_events ORDER BY timestamp, id",
-        &[],
-    )?;
+    let events = databases
+        .directory
+        .rows("SELECT * FROM intent_trace_events ORDER BY timestamp, id", &[])?;
     for row in events {
         let nonce = row.text("nonce").unwrap_or_default().to_owned();
         traces.entry(nonce).or_default().push(Stage {
+            whole: WHOLE.iter().map(|(_, column)| row.cell(column).json()).collect(),
             id: row.integer("id").unwrap_or_default(),
             name: row.text("stage").unwrap_or_default().to_owned(),
             time: row.text("timestamp").unwrap_or_default().to_owned(),
             details: parsed(row.text("details")),
         });
+    }
+    for (nonce, shield) in shields(databases)? {
+        let subject = format!("intent {nonce}");
+        if objects.0.contains_key(&subject) {
+            objects.set(&subject, "shield", json!([digest(&shield)]));
+        }
     }
     let nonces: Vec<String> = objects
         .0
@@ -175,7 +288,46 @@ pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
         describe(&mut objects, &format!("intent {nonce}"), stages);
     }
     objects.set(ALL, "total", total);
+    for nonce in nonces_of(&objects) {
+        objects.set(format!("intent {nonce}"), "nonce", nonce);
+    }
+    if total < RECENT {
+        for place in ["GET /intents/recent", "GET /admin/intents"] {
+            objects.set(ALL, format!("total of {place} agrees"), true);
+        }
+    }
     Ok(objects)
+}
+
+fn nonces_of(objects: &Objects) -> Vec<String> {
+    let nonces = objects.0.keys().filter_map(|subject| subject.strip_prefix("intent "));
+    nonces.map(str::to_owned).collect()
+}
+
+/// The shield's decision about each nonce that has exactly one, as a trace shows it.
+fn shields(databases: &Databases) -> Result<BTreeMap<String, Value>, DatabaseError> {
+    let sql = "SELECT * FROM shield_audit_log GROUP BY nonce HAVING count(*) = 1";
+    let mut all = BTreeMap::new();
+    for row in databases.directory.rows(sql, &[])? {
+        let nonce = row.text("nonce").unwrap_or_default().to_owned();
+        let columns = [
+            ("id", "id"),
+            ("nonce", "nonce"),
+            ("timestamp", "timestamp"),
+            ("senderBeamId", "sender_beam_id"),
+            ("senderTrust", "sender_trust"),
+            ("intentType", "intent_type"),
+            ("payloadHash", "payload_hash"),
+            ("decision", "decision"),
+            ("riskScore", "risk_score"),
+            ("responseSize", "response_size"),
+            ("createdAt", "created_at"),
+        ];
+        let mut shown = object(columns.map(|(name, column)| (name, row.cell(column).json())));
+        shown["anomalyFlags"] = parsed(row.text("anomaly_flags"));
+        all.insert(nonce, shown);
+    }
+    Ok(all)
 }
 
 /// Holds every finished intent against ledger, baseline and rows, and every trace against the lifecycle.
@@ -215,10 +367,9 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
         ));
     }
     if cut_off(observed) {
-        judged.notes.push(format!(
-            "{} intents were listed, more are not given",
-            observed.len() - 1
-        ));
+        judged
+            .notes
+            .push(format!("{} intents were listed, more are not given", observed.len()));
     }
     if !moving.is_empty() {
         judged
@@ -238,7 +389,7 @@ fn under_way(fields: &Fields) -> bool {
 /// Whether there are more intents than the lists give: of the others an absence proves nothing.
 fn cut_off(observed: &Objects) -> bool {
     let all = observed.0.get(ALL).and_then(|fields| fields.get("total")?.as_u64());
-    all.is_some_and(|all| all >= observed.len() as u64)
+    all.is_some_and(|all| all > observed.len() as u64)
 }
 
 /// Without intents under way, without what the lists do not give and without traces that the sample left out.
@@ -248,7 +399,7 @@ fn comparable(objects: &Objects, observed: &Objects, moving: &BTreeSet<&String>)
     for (subject, fields) in objects.0.iter().filter(|(subject, _)| !moving.contains(subject)) {
         let mut fields = fields.clone();
         let seen = observed.0.get(subject);
-        if subject == ALL || (cut_off && seen.is_none()) {
+        if cut_off && seen.is_none() {
             continue;
         }
         if observed.len() > SAMPLE && seen.is_some_and(|seen| !seen.contains_key("stages")) {
@@ -307,6 +458,7 @@ mod tests {
         let mut stages: Vec<Stage> = stages
             .iter()
             .map(|(id, name, time)| Stage {
+                whole: json!([id]),
                 id: *id,
                 name: (*name).to_owned(),
                 time: (*time).to_owned(),
