@@ -42,6 +42,10 @@ const DERIVED: Derived<'_> = Derived {
 const SAMPLE: usize = 500;
 /// How many agents a search gives at once.
 const PAGE: usize = 500;
+/// How many agents one page of browsing is asked for.
+const BROWSED: u64 = 20;
+/// A list this short is not cut.
+const CERTAIN: usize = 50;
 
 /// Reads all agents; writes rate-limit counters, the session's `last_seen_at`, and a DID document that is missing.
 ///
@@ -65,7 +69,10 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
             objects.set(&subject, "api_key", digest(hash));
         }
     }
-    objects.whole("list of agents", "total", member(&listed, "total", PLACE)?, &[]);
+    let list = "list of agents";
+    objects.set(list, "total", member(&listed, "total", PLACE)?.clone());
+    objects.set(list, "listed", member(&listed, "listed", PLACE)?.clone());
+    objects.also(list, "listed", agents.len());
     let sampled = sampled(agents);
     let looks = agents.iter().map(|agent| one(access, agent, &sampled));
     for (subject, found) in side_by_side(looks).await? {
@@ -165,11 +172,11 @@ fn keys_in_short(objects: &mut Objects) {
 async fn lists(access: &Access, objects: &mut Objects) -> Result<(), ObserveError> {
     let directory = &access.directory;
     let search = format!("/agents/search?limit={PAGE}");
-    let browse = "/agents/browse?limit=100";
+    let browse = format!("/agents/browse?limit={BROWSED}");
     let (admin, search, browse, revoked, trust, policy) = tokio::join!(
         directory.get("/admin/agents"),
         directory.get(&search),
-        directory.get(browse),
+        directory.get(&browse),
         directory.get("/keys/revoked"),
         directory.get("/admin/trust"),
         directory.get("/shield/policies/public-endpoints"),
@@ -186,16 +193,21 @@ async fn lists(access: &Access, objects: &mut Objects) -> Result<(), ObserveErro
             show(objects, &subject(text(agent, "beam_id", place)?), agent);
         }
     }
-    objects.also(
-        "list of agents",
-        "total",
-        member(&browse, "total", "GET /agents/browse")?.clone(),
-    );
+    let place = "GET /agents/browse";
+    let total = member(&browse, "total", place)?;
+    objects.also("list of agents", "total", total.clone());
+    // A page is full, or holds all there are.
+    objects.set("list of agents", "browsed", array(&browse, "agents", place)?.len());
+    let page = total.as_u64().unwrap_or_default().min(BROWSED);
+    objects.also("list of agents", "browsed", page);
     for (answer, place) in [(&admin, "GET /admin/agents"), (&search, "GET /agents/search")] {
         let length = array(answer, "agents", place)?.len();
-        let total = member(answer, "total", place)?.clone();
-        objects.also("list of agents", format!("total of {place}"), total);
-        objects.also("list of agents", format!("total of {place}"), json!(length));
+        let field = format!("total of {place}");
+        objects.set("list of agents", &field, member(answer, "total", place)?.clone());
+        // Whether a longer list would be cut, and how it would count then, is not known.
+        if length < CERTAIN {
+            objects.also("list of agents", &field, length);
+        }
     }
     let revoked = revoked?.body;
     let keys = "list of revoked keys";

@@ -16,6 +16,8 @@ use serde_json::Value;
 pub const ID: CheckId = CheckId::Audit;
 
 const PLACE: &str = "GET /observability/audit";
+/// Two lists of the same entries.
+const PLACES: [&str; 2] = [PLACE, "GET /admin/audit"];
 const LIST: &str = "list of audit entries";
 /// How many entries the directory gives at once.
 const WINDOW: u32 = 500;
@@ -42,7 +44,7 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     );
     let (log, admin) = tokio::join!(access.directory.get(&log), access.directory.get(&admin));
     let (log, admin) = (log?.body, admin?.body);
-    for (answer, place) in [(&log, PLACE), (&admin, "GET /admin/audit")] {
+    for (answer, place) in [(&log, PLACES[0]), (&admin, PLACES[1])] {
         for entry in array(answer, "entries", place)? {
             let subject = format!("audit {}", integer(entry, "id", place)?);
             for name in FIELDS {
@@ -83,6 +85,24 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
     let entries = keep(observed, |(subject, _)| subject != LIST);
     let mut judged = judge_entries(expected, &entries);
     totals(&mut judged, observed);
+    // What differs between the two lists is told of lawful new entries too.
+    for finding in Expected::default()
+        .judge(&entries, "audit entries", PLACE, &[])
+        .findings
+    {
+        if !judged.findings.iter().any(|other| other.subject == finding.subject) {
+            judged.findings.push(finding);
+        }
+    }
+    let cut = entries.len() >= WINDOW as usize;
+    for (subject, fields) in entries.0.iter().filter(|_| !cut) {
+        for place in PLACES.iter().filter(|place| !fields.contains_key(**place)) {
+            let absent = Finding::new(subject, "present (the other list)", "absent", *place);
+            if fields.keys().any(|field| PLACES.contains(&field.as_str())) {
+                judged.findings.push(absent);
+            }
+        }
+    }
     judged
 }
 

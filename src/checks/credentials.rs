@@ -4,7 +4,7 @@
 //! what was issued before is tried, each beside a wrong one. Never prints a credential. Writes little: a visibility that is
 //! set to what it is, heartbeats. Source: Beam 1.6.0, contract sections 2.2, 2.5 and 3.2.
 
-use crate::checks::attempt::{self, Attempt, ending};
+use crate::checks::attempt::{self, Attempt, echoing, ending};
 use crate::checks::observing::{ObserveError, Signers, side_by_side, text};
 use crate::client::Access;
 use crate::client::http::{ClientError, Reply, segment};
@@ -12,9 +12,11 @@ use crate::client::secret::Secret;
 use crate::client::signing::KeyPair;
 use crate::evidence::{CheckId, Judgement};
 use crate::seed::credentials::Credentials;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// This check.
@@ -112,14 +114,21 @@ async fn sessions(access: &Access, held: &Held) -> Vec<Attempt> {
     for (subject, token, wanted) in tried {
         let client = access.directory.with_session(&token);
         let answer = client.call(Method::GET, SESSION.trim_start_matches("GET "), None).await;
-        attempts.push(outcome(subject, SESSION, wanted, &answer));
+        let claims = claims(&token).unwrap_or_default();
+        attempts.push(holding(
+            outcome(subject, SESSION, wanted, &answer),
+            &answer,
+            &claims,
+            Some("UNAUTHORIZED"),
+        ));
     }
     if let Some(link) = &held.used_magic_link {
         let place = "POST /admin/auth/verify";
         let body = json!({"token": link.expose()});
         let client = access.directory.anonymous();
         let answer = client.call(Method::POST, "/admin/auth/verify", Some(&body)).await;
-        attempts.push(outcome("magic link used before the backup", place, REFUSED, &answer));
+        let attempt = outcome("magic link used before the backup", place, REFUSED, &answer);
+        attempts.push(holding(attempt, &answer, &[], Some("INVALID_TOKEN")));
     }
     attempts
 }
@@ -139,7 +148,8 @@ async fn bus_keys(access: &Access, held: &Held) -> Vec<Attempt> {
             .with_key(key)
             .call(Method::GET, "/v1/beam/history?limit=1", None)
             .await;
-        attempts.push(outcome(subject, "GET /v1/beam/history", wanted, &answer));
+        let attempt = outcome(subject, "GET /v1/beam/history", wanted, &answer);
+        attempts.push(holding(attempt, &answer, &[], Some("UNAUTHORIZED")));
     }
     attempts
 }
@@ -181,8 +191,21 @@ async fn org_keys(access: &Access, held: &Held) -> Result<Vec<Attempt>, ObserveE
         let path = format!("/orgs/{}", segment(org));
         let client = access.directory.with_session(key.expose());
         let answer = client.call(Method::GET, &path, None).await;
-        let subject = format!("API key of organisation {org}");
-        Ok(outcome(subject, "GET /orgs/{name}", ACCEPTED, &answer))
+        let attempt = outcome(
+            format!("API key of organisation {org}"),
+            "GET /orgs/{name}",
+            ACCEPTED,
+            &answer,
+        );
+        let named = answer.as_ref().ok().and_then(|reply| {
+            let body = reply.body.get("org").unwrap_or(&reply.body);
+            body.get("name")
+        });
+        let observed = match (attempt.observed.as_str(), named) {
+            (ACCEPTED, Some(name)) if name != org.as_str() => "another organisation".to_owned(),
+            _ => return Ok(attempt),
+        };
+        Ok(Attempt { observed, ..attempt })
     });
     side_by_side(looks).await
 }
@@ -208,10 +231,39 @@ async fn signatures(access: &Access, held: &Held, now: Timestamp) -> Result<Vec<
             let nonce = format!("drill-{}-{n}", now.as_millisecond());
             let answer = access.directory.heartbeat(id, &key, at, &nonce).await;
             let place = "POST /agents/{beamId}/heartbeat";
-            Ok(outcome(format!("{what} {id}"), place, wanted, &answer))
+            let attempt = outcome(format!("{what} {id}"), place, wanted, &answer);
+            let own = [("/beam_id", Value::from(id.as_str()))];
+            Ok(holding(attempt, &answer, &own, None))
         }
     });
     side_by_side(looks).await
+}
+
+/// What a session token says of itself, and the session's answer has to say too (contract 2.2). Nothing is verified here.
+fn claims(token: &str) -> Option<Vec<(&'static str, Value)>> {
+    let text = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&text).ok()?;
+    let end = Timestamp::from_millisecond(claims.get("exp")?.as_i64()?).ok()?;
+    Some(vec![
+        ("/email", claims.get("email")?.clone()),
+        ("/role", claims.get("role")?.clone()),
+        ("/expiresAt", Value::from(format!("{end:.3}"))),
+    ])
+}
+
+/// An accepted answer has to show these members, a refusal (401) this code where the contract fixes one.
+fn holding(
+    attempt: Attempt,
+    answer: &Result<Reply, ClientError>,
+    members: &[(&str, Value)],
+    code: Option<&str>,
+) -> Attempt {
+    let observed = match (attempt.observed.as_str(), answer) {
+        (ACCEPTED, Ok(_)) if echoing(answer, 200, members) != "200" => echoing(answer, 200, members),
+        (REFUSED, Ok(reply)) if reply.status == 401 && code.is_some() && reply.error_code() != code => ending(answer),
+        _ => return attempt,
+    };
+    Attempt { observed, ..attempt }
 }
 
 /// The same text with another last character.

@@ -26,8 +26,8 @@ impl Objects {
             .insert(field.into(), value.into());
     }
 
-    /// Sets a field that is shown at several places. Where two places differ both values are kept, side by side, so that they
-    /// equal no expectation.
+    /// Sets a field that is shown at several places. Where two places differ both values are kept, side by side: that is a
+    /// finding, whatever was expected.
     pub fn also(&mut self, subject: impl Into<String>, field: impl Into<String>, value: impl Into<Value>) {
         let (field, value) = (field.into(), value.into());
         let fields = self.0.entry(subject.into()).or_default();
@@ -36,7 +36,7 @@ impl Objects {
                 fields.insert(field, value);
             }
             Some(shown) if *shown == value => {}
-            Some(shown) => *shown = Value::Array(vec![shown.take(), value]),
+            Some(shown) => *shown = serde_json::json!({ DIFFERS: [shown.take(), value] }),
         }
     }
 
@@ -95,6 +95,9 @@ impl Objects {
         self.len() == 0
     }
 }
+
+/// Member by which values that differ between places are told.
+const DIFFERS: &str = "shown differently";
 
 /// `list …` is what a list says of itself (how many there are). Of nothing it says something too, so it is compared, but is
 /// no item.
@@ -251,6 +254,18 @@ impl Expected<'_> {
                 }
             }
         }
+        for (subject, fields) in &observed.0 {
+            for (field, value) in fields.iter().filter(|(_, value)| value.get(DIFFERS).is_some()) {
+                let subject = format!("{subject} {field}");
+                if !judged.findings.iter().any(|finding| finding.subject == subject) {
+                    let seen = shown(value, is_private(field, value, private_fields));
+                    push(
+                        &mut judged,
+                        Finding::new(subject, "the same at every place", seen, place),
+                    );
+                }
+            }
+        }
         judged
     }
 
@@ -383,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn places_that_differ_equal_no_expectation() {
+    fn places_that_differ_are_a_finding_whatever_was_expected() {
         let mut seen = objects("new");
         seen.also("request 1", "stage", "new");
         assert_eq!(seen, objects("new"));
@@ -394,7 +409,20 @@ mod tests {
             ..Expected::default()
         };
         let judged = expected.judge(&seen, "requests", "p", &[]);
-        assert_eq!(judged.findings[0].observed, r#"["new","closed"]"#);
+        assert_eq!(judged.findings.len(), 1);
+        assert_eq!(judged.findings[0].observed, r#"{"shown differently":["new","closed"]}"#);
+        was_not_expected(&seen);
+    }
+
+    fn was_not_expected(seen: &Objects) {
+        let mut was = objects("new");
+        was.0.values_mut().for_each(Fields::clear);
+        let expected = Expected {
+            rows: Some(&was),
+            ..Expected::default()
+        };
+        let judged = expected.judge(seen, "requests", "p", &[]);
+        assert_eq!(judged.findings[0].expected, "the same at every place");
     }
 
     #[test]

@@ -170,9 +170,6 @@ mod tests {
 
     fn stats(agents: u64) -> Objects {
         let mut objects = Objects::default();
-        // How operators log in is configuration: no row tells it.
-    objects.0.entry("login directory".to_owned()).or_default();
-    objects.set_under_way(agent_rows::under_way(&databases.directory)?);
         objects.set("health directory", "status", "ok");
         objects.set("stats directory", "agents", agents);
         objects

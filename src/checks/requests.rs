@@ -31,22 +31,24 @@ const DETAILS: usize = 500;
 /// What depends on the time of the look: ages, what follows from them, and texts that hold such figures.
 const MOVING: &[&str] = &[
     "stageAgeHours",
-    "stageAgeLabel",
-    "stale",
-    "staleReason",
-    "followUpDue",
-    "followUpReason",
-    "attentionFlags",
-    "upcoming",
     "generatedAt",
     "markdown",
     "proof.summary",
     "pack.body.proof.summary",
 ];
-/// The same of the summary of all requests.
-const SUMMED_NOW: &[&str] = &["stale", "followUpDue", "needsAttention"];
 const DERIVED: Derived<'_> = Derived {
-    windowed: &["trustScore"],
+    // Hours after a change, or at a date, these turn by themselves.
+    windowed: &[
+        "trustScore",
+        "stageAgeLabel",
+        "stale",
+        "staleReason",
+        "followUpDue",
+        "followUpReason",
+        "attentionFlags",
+        "needsAttention",
+        "activity",
+    ],
     from_intents: &["proof", "pack"],
 };
 const STAGES: [&str; 6] = ["new", "reviewing", "contacted", "scheduled", "active", "closed"];
@@ -95,21 +97,18 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
         objects.whole(&subject, "", request, MOVING);
     }
     objects.set(LIST, "total", member(&answer, "total", PLACE)?.clone());
-    objects.whole(LIST, "summary", member(&answer, "summary", PLACE)?, SUMMED_NOW);
+    objects.whole(LIST, "summary", member(&answer, "summary", PLACE)?, &[]);
     let (waitlist, admin) = tokio::join!(directory.get("/waitlist"), directory.get("/admin/waitlist"));
     let (waitlist, admin) = (waitlist?.body, admin?.body);
     for copy in ["waitlist", "signups", "requests"] {
-        for request in array(&waitlist, copy, "GET /waitlist")? {
+        let requests = array(&waitlist, copy, "GET /waitlist")?;
+        objects.also(LIST, "on the waitlist", requests.len());
+        for request in requests {
             objects.whole(&subject(request, "GET /waitlist")?, "", request, MOVING);
         }
     }
     objects.also(LIST, "total", member(&waitlist, "total", "GET /waitlist")?.clone());
-    objects.whole(
-        LIST,
-        "summary",
-        member(&waitlist, "summary", "GET /waitlist")?,
-        SUMMED_NOW,
-    );
+    objects.whole(LIST, "summary", member(&waitlist, "summary", "GET /waitlist")?, &[]);
     objects.whole(LIST, "admin", &admin, &[]);
     let looks = requests.iter().take(DETAILS).map(|request| detail(access, request));
     for (subject, detail, pack) in side_by_side(looks).await? {

@@ -29,8 +29,6 @@ const MOVING: &[&str] = &[
     "deliveryMode",
     "hostHealth",
     "runtimeSessionState",
-    "staleBindings",
-    "staleIdentities",
 ];
 const DERIVED: Derived<'_> = Derived {
     windowed: &[
@@ -287,7 +285,12 @@ async fn read_threads(
                 part("principalId")?,
                 part("role")?,
             ));
-            whole.push(digest_of(&normal(participant)));
+            let mut participant = normal(participant);
+            if let Some(identity) = participant.get_mut("identity").and_then(Value::as_object_mut) {
+                // The agent's own: the source moves them until its stop.
+                identity.retain(|name, _| !["lastSeen", "trustScore"].contains(&name.as_str()));
+            }
+            whole.push(digest_of(&participant));
         }
         participants.sort_unstable();
         whole.sort_unstable();
