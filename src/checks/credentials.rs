@@ -5,13 +5,15 @@
 //! set to what it is, heartbeats. Source: Beam 1.6.0, contract sections 2.2, 2.5 and 3.2.
 
 use crate::checks::attempt::{self, Attempt, echoing, ending};
-use crate::checks::observing::{ObserveError, Signers, side_by_side, text};
+use crate::checks::expectation::{Fields, Objects};
+use crate::checks::observing::{ObserveError, Signers, flag, side_by_side, text};
 use crate::client::Access;
 use crate::client::http::{ClientError, Reply, segment};
 use crate::client::secret::Secret;
 use crate::client::signing::KeyPair;
 use crate::evidence::{CheckId, Judgement};
 use crate::seed::credentials::Credentials;
+use crate::snapshot::database::{DatabaseError, Databases};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -38,6 +40,8 @@ pub struct Held {
     pub api_keys: BTreeMap<String, Secret>,
     /// API keys by organisation.
     pub org_keys: BTreeMap<String, Secret>,
+    /// What the rows say of each organisation; only the bearer of its key is shown it.
+    pub orgs: Objects,
     /// Active signing keys.
     pub signers: Signers,
     /// Signing keys that were replaced.
@@ -56,6 +60,7 @@ impl Held {
             used_magic_link: Some(credentials.used_magic_link.clone()),
             api_keys: credentials.api_keys.clone(),
             org_keys: credentials.org_keys.clone(),
+            orgs: Objects::default(),
             signers: credentials.keys.clone(),
             revoked_keys: credentials.revoked_keys.clone(),
             bus_key,
@@ -197,17 +202,48 @@ async fn org_keys(access: &Access, held: &Held) -> Result<Vec<Attempt>, ObserveE
             ACCEPTED,
             &answer,
         );
-        let named = answer.as_ref().ok().and_then(|reply| {
-            let body = reply.body.get("org").unwrap_or(&reply.body);
-            body.get("name")
-        });
-        let observed = match (attempt.observed.as_str(), named) {
-            (ACCEPTED, Some(name)) if name != org.as_str() => "another organisation".to_owned(),
+        let none = Fields::new();
+        let stored = held.orgs.0.get(org).unwrap_or(&none);
+        let shown = answer
+            .as_ref()
+            .ok()
+            .map(|reply| reply.body.get("org").unwrap_or(&reply.body));
+        let differs = |name: &&String| {
+            let shown = shown.and_then(|shown| shown.get(name.as_str()));
+            shown.is_some_and(|shown| flag(shown) != stored[*name])
+        };
+        let observed = match (attempt.observed.as_str(), stored.keys().find(differs)) {
+            (ACCEPTED, Some(name)) => format!("another {name} than its row"),
             _ => return Ok(attempt),
         };
         Ok(Attempt { observed, ..attempt })
     });
     side_by_side(looks).await
+}
+
+/// Organisations as the rows have them, with the names of an answer's members.
+///
+/// # Errors
+/// A table that cannot be read.
+pub fn orgs_from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
+    let mut objects = Objects::default();
+    let members = [
+        ("name", "name"),
+        ("displayName", "display_name"),
+        ("domain", "domain"),
+        ("beamDomain", "beam_domain"),
+        ("createdAt", "created_at"),
+        ("verified", "verified"),
+        ("verifiedAt", "verified_at"),
+    ];
+    for row in databases.directory.rows("SELECT * FROM orgs", &[])? {
+        let name = row.text("name").unwrap_or_default();
+        for (member, column) in members {
+            let value = row.cell(column).json();
+            objects.set(name, member, if member == "verified" { flag(&value) } else { value });
+        }
+    }
+    Ok(objects)
 }
 
 async fn signatures(access: &Access, held: &Held, now: Timestamp) -> Result<Vec<Attempt>, ObserveError> {

@@ -45,6 +45,8 @@ pub mod observing;
 pub mod polarity;
 /// Predicted changes against those that happened.
 pub mod prediction;
+/// The newest intents at the short lists.
+pub mod recent_intents;
 /// Release truth.
 pub mod release;
 /// Beta requests.
@@ -75,6 +77,8 @@ pub mod start_rules;
 pub mod startable;
 /// `startup-diff`.
 pub mod startup_diff;
+/// Intents and traces as the rows have them.
+pub mod trace_rows;
 /// Intent traces.
 pub mod traces;
 /// Unfinished intents and messages.

@@ -5,12 +5,12 @@
 //! ending is predicted there. Source: Beam 1.6.0, contract sections 2.7, 2.8 and 2.10.
 
 use crate::checks::expectation::{Expected, Fields, Objects};
-use crate::checks::observing::{ObserveError, array, integer, member, normal, object, parsed, side_by_side, text};
+use crate::checks::observing::{ObserveError, array, integer, member, normal, side_by_side, text};
+use crate::checks::recent_intents;
 use crate::checks::stages;
 use crate::client::Access;
 use crate::client::http::segment;
 use crate::evidence::{CheckId, Finding, Judgement};
-use crate::snapshot::database::{DatabaseError, Databases};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,16 +21,13 @@ pub const ID: CheckId = CheckId::Traces;
 /// How many traces are read at most; of more intents a sample that depends on the nonces alone.
 pub const SAMPLE: usize = 500;
 
-/// How many of the newest intents the short lists are asked for.
-const RECENT: usize = 200;
-
 /// Subject of the number of all intents; more may exist than the lists give.
-const ALL: &str = "list of intents";
+pub(crate) const ALL: &str = "list of intents";
 const LIST: &str = "GET /observability/intents";
 const TRACE: &str = "GET /observability/intents/{nonce}";
 
 /// Member of an intent and column of its row.
-const FIELDS: [(&str, &str); 8] = [
+pub(crate) const FIELDS: [(&str, &str); 8] = [
     ("roundTripLatencyMs", "round_trip_latency_ms"),
     ("from", "from_beam_id"),
     ("to", "to_beam_id"),
@@ -41,7 +38,7 @@ const FIELDS: [(&str, &str); 8] = [
     ("completedAt", "completed_at"),
 ];
 /// Member of a stage and column of its row.
-const WHOLE: [(&str, &str); 8] = [
+pub(crate) const WHOLE: [(&str, &str); 8] = [
     ("id", "id"),
     ("nonce", "nonce"),
     ("from", "from_beam_id"),
@@ -104,67 +101,12 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
         let shield: Vec<String> = array(&trace, "shield", TRACE)?.iter().map(digest).collect();
         objects.set(&subject, "shield", json!(shield));
     }
-    recent(access, &mut objects).await?;
+    recent_intents::observe(access, &mut objects).await?;
     Ok(objects)
 }
 
-fn digest(value: &Value) -> String {
+pub(crate) fn digest(value: &Value) -> String {
     stages::digest(&normal(value))
-}
-
-/// The newest intents, as the public list and the operator's show them: the same intents as in the list.
-async fn recent(access: &Access, objects: &mut Objects) -> Result<(), ObserveError> {
-    let directory = &access.directory;
-    let (public, admin) = (
-        format!("/intents/recent?limit={RECENT}"),
-        format!("/admin/intents?limit={RECENT}"),
-    );
-    let (public, admin) = tokio::join!(directory.get(&public), directory.get(&admin));
-    let (public, admin) = (public?.body, admin?.body);
-    let place = "GET /intents/recent";
-    for intent in array(&public, "intents", place)? {
-        let subject = format!("intent {}", text(intent, "nonce", place)?);
-        for (name, _) in FIELDS {
-            objects.also(&subject, name, member(intent, name, place)?.clone());
-        }
-        objects.set(&subject, "public", true);
-    }
-    let admin_place = "GET /admin/intents";
-    let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (subject, fields) in objects.0.iter().filter(|(subject, _)| *subject != ALL) {
-        known.entry(parties(&json!(fields))).or_default().push(subject.clone());
-    }
-    for intent in array(&admin, "intents", admin_place)? {
-        // It has no nonce here: whom it goes between, and when, has to name it; of two such nothing can be told.
-        let subject = match known.get(&parties(intent)).map(Vec::as_slice) {
-            None => format!("intent {}", parties(intent)),
-            Some([subject]) => subject.clone(),
-            Some(_) => continue,
-        };
-        for name in ["roundTripLatencyMs", "status", "errorCode"] {
-            objects.also(&subject, name, member(intent, name, admin_place)?.clone());
-        }
-        objects.set(&subject, "admin", true);
-    }
-    for (answer, place) in [(&public, place), (&admin, admin_place)] {
-        let shown = array(answer, "intents", place)?.len();
-        let total = member(answer, "total", place)?.as_u64();
-        if shown < RECENT {
-            objects.set(ALL, format!("total of {place} agrees"), total == Some(shown as u64));
-        }
-    }
-    Ok(())
-}
-
-fn parties(intent: &Value) -> String {
-    let part = |name: &str| intent.get(name).and_then(Value::as_str).unwrap_or_default();
-    format!(
-        "{} {} {} {}",
-        part("from"),
-        part("to"),
-        part("intentType"),
-        part("timestamp")
-    )
 }
 
 /// How many there are, and the intents by nonce: one list, and where that is cut, a list for each sender.
@@ -206,12 +148,18 @@ fn sampled<'a>(nonces: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     nonces
 }
 
-struct Stage {
-    whole: Value,
-    id: i64,
-    name: String,
-    time: String,
-    details: Value,
+/// One row of a trace.
+pub(crate) struct Stage {
+    /// Its plain members, in the order of [`WHOLE`].
+    pub(crate) whole: Value,
+    /// Above 0 where it was recorded.
+    pub(crate) id: i64,
+    /// The stage.
+    pub(crate) name: String,
+    /// When, as the directory shows it.
+    pub(crate) time: String,
+    /// Details, parsed.
+    pub(crate) details: Value,
 }
 
 fn read_stage(stage: &Value) -> Result<Stage, ObserveError> {
@@ -229,7 +177,7 @@ fn read_stage(stage: &Value) -> Result<Stage, ObserveError> {
 }
 
 /// Sets the fields of a trace; its stages stand in the order of (timestamp, id).
-fn describe(objects: &mut Objects, subject: &str, stages: Vec<Stage>) {
+pub(crate) fn describe(objects: &mut Objects, subject: &str, stages: Vec<Stage>) {
     let invented = stages.iter().any(|stage| stage.id <= 0);
     objects.set(subject, "stage_ids_positive", !invented);
     let mut recorded: Vec<&Stage> = stages.iter().filter(|stage| stage.id > 0).collect();
@@ -245,91 +193,6 @@ fn describe(objects: &mut Objects, subject: &str, stages: Vec<Stage>) {
     objects.set(subject, "stage_times", json!(times));
 }
 
-/// The same from the rows, intents under way included.
-///
-/// # Errors
-/// A table that cannot be read.
-pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
-    let mut objects = Objects::default();
-    for row in databases.directory.rows("SELECT * FROM intent_log", &[])? {
-        let subject = format!("intent {}", row.text("nonce").unwrap_or_default());
-        for (name, column) in FIELDS {
-            objects.set(&subject, name, row.cell(column).json());
-        }
-    }
-    let total = objects.len();
-    let mut traces: BTreeMap<String, Vec<Stage>> = BTreeMap::new();
-    let events = databases
-        .directory
-        .rows("SELECT * FROM intent_trace_events ORDER BY timestamp, id", &[])?;
-    for row in events {
-        let nonce = row.text("nonce").unwrap_or_default().to_owned();
-        traces.entry(nonce).or_default().push(Stage {
-            whole: WHOLE.iter().map(|(_, column)| row.cell(column).json()).collect(),
-            id: row.integer("id").unwrap_or_default(),
-            name: row.text("stage").unwrap_or_default().to_owned(),
-            time: row.text("timestamp").unwrap_or_default().to_owned(),
-            details: parsed(row.text("details")),
-        });
-    }
-    for (nonce, shield) in shields(databases)? {
-        let subject = format!("intent {nonce}");
-        if objects.0.contains_key(&subject) {
-            objects.set(&subject, "shield", json!([digest(&shield)]));
-        }
-    }
-    let nonces: Vec<String> = objects
-        .0
-        .keys()
-        .map(|subject| subject["intent ".len()..].to_owned())
-        .collect();
-    for nonce in nonces {
-        let stages = traces.remove(&nonce).unwrap_or_default();
-        describe(&mut objects, &format!("intent {nonce}"), stages);
-    }
-    objects.set(ALL, "total", total);
-    for nonce in nonces_of(&objects) {
-        objects.set(format!("intent {nonce}"), "nonce", nonce);
-    }
-    if total < RECENT {
-        for place in ["GET /intents/recent", "GET /admin/intents"] {
-            objects.set(ALL, format!("total of {place} agrees"), true);
-        }
-    }
-    Ok(objects)
-}
-
-fn nonces_of(objects: &Objects) -> Vec<String> {
-    let nonces = objects.0.keys().filter_map(|subject| subject.strip_prefix("intent "));
-    nonces.map(str::to_owned).collect()
-}
-
-/// The shield's decision about each nonce that has exactly one, as a trace shows it.
-fn shields(databases: &Databases) -> Result<BTreeMap<String, Value>, DatabaseError> {
-    let sql = "SELECT * FROM shield_audit_log GROUP BY nonce HAVING count(*) = 1";
-    let mut all = BTreeMap::new();
-    for row in databases.directory.rows(sql, &[])? {
-        let nonce = row.text("nonce").unwrap_or_default().to_owned();
-        let columns = [
-            ("id", "id"),
-            ("nonce", "nonce"),
-            ("timestamp", "timestamp"),
-            ("senderBeamId", "sender_beam_id"),
-            ("senderTrust", "sender_trust"),
-            ("intentType", "intent_type"),
-            ("payloadHash", "payload_hash"),
-            ("decision", "decision"),
-            ("riskScore", "risk_score"),
-            ("responseSize", "response_size"),
-            ("createdAt", "created_at"),
-        ];
-        let mut shown = object(columns.map(|(name, column)| (name, row.cell(column).json())));
-        shown["anomalyFlags"] = parsed(row.text("anomaly_flags"));
-        all.insert(nonce, shown);
-    }
-    Ok(all)
-}
-
 /// Holds every finished intent against ledger, baseline and rows, and every trace against the lifecycle.
 #[must_use]
 pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
@@ -340,6 +203,8 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
         .flat_map(|origin| &origin.0)
         .filter(|(_, fields)| under_way(fields))
         .map(|(subject, _)| subject)
+        // What had ended before the outage cannot be under way in the backup.
+        .filter(|subject| !expected.baseline.is_some_and(|baseline| ended(baseline, subject)))
         .collect();
     let finished = |objects: &Objects| comparable(objects, observed, &moving);
     let (ledger, baseline, rows) = (
@@ -377,6 +242,13 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
             .push(format!("{} intents were under way: see in-flight", moving.len()));
     }
     judged
+}
+
+fn ended(objects: &Objects, subject: &str) -> bool {
+    objects
+        .0
+        .get(subject)
+        .is_some_and(|fields| fields.contains_key("status") && !under_way(fields))
 }
 
 fn under_way(fields: &Fields) -> bool {
@@ -490,6 +362,18 @@ mod tests {
             ..Expected::default()
         };
         judge(&expected, is)
+    }
+
+    #[test]
+    fn an_ended_intent_that_the_backup_has_under_way_is_a_finding() {
+        let (was, rows) = (acked(), trace("dispatched", &[(1, "received", "01")]));
+        let is = trace("failed", &[(1, "received", "01"), (2, "failed", "02")]);
+        let expected = Expected {
+            baseline: Some(&was),
+            rows: Some(&rows),
+            ..Expected::default()
+        };
+        assert_eq!(judge(&expected, &is).verdict(), Verdict::Fail);
     }
 
     #[test]

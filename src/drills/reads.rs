@@ -3,8 +3,8 @@
 use crate::checks::expectation::{Expected, Objects};
 use crate::checks::observing::ObserveError;
 use crate::checks::{
-    acl, agent_rows, agents, audit, bus, health, notifications, release, requests, roles, traces, workspace_rows,
-    workspaces,
+    acl, agent_rows, agents, audit, bus, health, notifications, release, requests, roles, trace_rows, traces,
+    workspace_rows, workspaces,
 };
 use crate::client::Access;
 use crate::evidence::{CheckId, Judgement};
@@ -91,7 +91,7 @@ pub fn rows(id: CheckId, databases: &Databases, identity: &str) -> Result<Option
         CheckId::Requests => requests::from_rows(databases).map(Some),
         CheckId::Notifications => notifications::from_rows(databases).map(Some),
         CheckId::Workspaces => workspace_rows::from_rows(databases).map(Some),
-        CheckId::Traces => traces::from_rows(databases).map(Some),
+        CheckId::Traces => trace_rows::from_rows(databases).map(Some),
         CheckId::Bus => bus::from_rows(databases).map(Some),
         CheckId::Audit => audit::from_rows(databases).map(Some),
         _ => Ok(None),

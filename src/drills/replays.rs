@@ -37,7 +37,7 @@ pub async fn ask(
     access: &Access,
 ) -> Result<(), Stop> {
     let given = given_signers(context);
-    ask_credentials(context, deployment, written, &given, access).await?;
+    ask_credentials(context, deployment, databases, written, &given, access).await?;
     let signers = written.map_or(given, |written| written.seeded.credentials.keys.clone());
     // The sender of new bus messages must be one for which the bus signs, and must stay itself.
     write_anew(context, deployment, &signers, access).await?;
@@ -47,6 +47,7 @@ pub async fn ask(
 async fn ask_credentials(
     context: &mut DrillContext,
     deployment: &Deployment,
+    databases: &Databases,
     written: Option<&Written>,
     given: &Signers,
     access: &Access,
@@ -54,7 +55,11 @@ async fn ask_credentials(
     let bus_key = Some(Secret::new(deployment.bus_key.clone()));
     let session = given_session(deployment);
     let held = match written {
-        Some(written) => Held::of_seed(&written.seeded.credentials, bus_key),
+        Some(written) => Held {
+            // A table that cannot be read is told by the checks at rest.
+            orgs: credentials::orgs_from_rows(databases).unwrap_or_default(),
+            ..Held::of_seed(&written.seeded.credentials, bus_key)
+        },
         None if given.is_empty() && session.is_none() => {
             let reason = "no credential issued before the backup is at hand; give --keys or [access] admin_session_env";
             context.not_asked(CheckId::Credentials.name(), reason);
