@@ -31,9 +31,9 @@ const PRIVATE: &[&str] = &[
     "entries",
 ];
 /// Members that no place may be held against another by: connections, and what a look itself moves.
-const MOVING: &[&str] = &["connected", "api_key_hash"];
+pub(crate) const MOVING: &[&str] = &["connected", "api_key_hash"];
 /// What the source moves until its stop: of it only the rows tell.
-const LIVELY: &[&str] = &["last_seen", "trust_score"];
+pub(crate) const LIVELY: &[&str] = &["last_seen", "trust_score"];
 const DERIVED: Derived<'_> = Derived {
     windowed: LIVELY,
     from_intents: &["intentStats", "score", "last_seen", "trust_score"],

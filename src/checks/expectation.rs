@@ -107,13 +107,12 @@ fn is_list(subject: &str) -> bool {
 
 /// Whether a path of a whole answer ends in one of these members, or lies below one.
 fn is_moving(path: &str, moving: &[&str]) -> bool {
-    let ends = |name: &str| {
-        path.strip_suffix(name)
-            .is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    let is_whole_word = |at: usize, name: &str| {
+        let (before, after) = (&path[..at], &path[at + name.len()..]);
+        (before.is_empty() || before.ends_with('.')) && (after.is_empty() || after.starts_with('.'))
     };
-    moving
-        .iter()
-        .any(|name| ends(name) || path.starts_with(&format!("{name}.")) || path.contains(&format!(".{name}.")))
+    let found = |name: &&str| path.match_indices(*name).any(|(at, name)| is_whole_word(at, name));
+    moving.iter().any(found)
 }
 
 /// A value without the members that move, its numbers as JavaScript writes them.

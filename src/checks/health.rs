@@ -40,7 +40,7 @@ const COUNTS: [(&str, &str, &str); 7] = [
     ),
 ];
 /// What moves with the clock and with connections; release truth has a check of its own.
-const MOVING: &[&str] = &[
+pub(crate) const MOVING: &[&str] = &[
     "timestamp",
     "uptimeSeconds",
     "uptime",

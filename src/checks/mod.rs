@@ -47,6 +47,9 @@ pub mod polarity;
 pub mod prediction;
 /// The newest intents at the short lists.
 pub mod recent_intents;
+/// What moves in recorded answers.
+#[cfg(test)]
+mod recorded_answers;
 /// Release truth.
 pub mod release;
 /// Beta requests.

@@ -29,7 +29,7 @@ const LIMIT: usize = 5_000;
 const DETAILS: usize = 500;
 
 /// What depends on the time of the look: ages, what follows from them, and texts that hold such figures.
-const MOVING: &[&str] = &[
+pub(crate) const MOVING: &[&str] = &[
     "stageAgeHours",
     "generatedAt",
     "markdown",

@@ -20,7 +20,7 @@ const PRIVATE: &[&str] = &["description", "notes", "summary", "draftPayload"];
 const LIST: &str = "list of workspaces";
 
 /// What moves with the clock and with connections.
-const MOVING: &[&str] = &[
+pub(crate) const MOVING: &[&str] = &[
     "generatedAt",
     "markdown",
     "lastSeenAgeHours",
