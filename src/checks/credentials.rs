@@ -73,19 +73,19 @@ impl Held {
 /// # Errors
 /// The list of agents cannot be read; single refusals and failures are facts.
 pub async fn observe(access: &Access, held: &Held, now: Timestamp) -> Result<Vec<Attempt>, ObserveError> {
-    let mut visibilities = BTreeMap::new();
-    if !held.api_keys.is_empty() {
-        for agent in &access.directory.directory_agents().await?.value {
-            let (id, visibility) = (text(agent, "beam_id", AGENTS)?, text(agent, "visibility", AGENTS)?);
-            visibilities.insert(id.to_owned(), visibility.to_owned());
+    let mut listed = Listed::new();
+    if !held.api_keys.is_empty() || !held.signers.is_empty() {
+        for agent in access.directory.directory_agents().await?.value {
+            text(&agent, "visibility", AGENTS)?;
+            listed.insert(text(&agent, "beam_id", AGENTS)?.to_owned(), agent);
         }
     }
     let (sessions, bus, keys, orgs, signatures) = tokio::join!(
         sessions(access, held),
         bus_keys(access, held),
-        api_keys(access, held, &visibilities),
+        api_keys(access, held, &listed),
         org_keys(access, held),
-        signatures(access, held, now),
+        signatures(access, held, &listed, now),
     );
     let mut attempts = sessions;
     attempts.extend(bus);
@@ -93,6 +93,31 @@ pub async fn observe(access: &Access, held: &Held, now: Timestamp) -> Result<Vec
     attempts.extend(orgs?);
     attempts.extend(signatures?);
     Ok(attempts)
+}
+
+/// Agents by Beam id, as the list shows them.
+type Listed = BTreeMap<String, Value>;
+
+/// What using a credential moves.
+const MOVED: [&str; 2] = ["last_seen", "trust_score"];
+
+/// An agent that an accepted call answers with has to be the one that is listed.
+fn as_listed(attempt: Attempt, answer: &Result<Reply, ClientError>, listed: Option<&Value>) -> Attempt {
+    let (ACCEPTED, Ok(reply), Some(listed)) = (attempt.observed.as_str(), answer, listed) else {
+        return attempt;
+    };
+    let members = reply.body.as_object().into_iter().flatten();
+    let differs = |(name, value): &(&String, &Value)| {
+        let known = listed.get(name.as_str()).filter(|_| !MOVED.contains(&name.as_str()));
+        known.is_some_and(|known| flag(known) != flag(value))
+    };
+    match members.into_iter().find(differs) {
+        Some((name, _)) => Attempt {
+            observed: format!("another {name} than listed"),
+            ..attempt
+        },
+        None => attempt,
+    }
 }
 
 const AGENTS: &str = "GET /directory/agents";
@@ -159,11 +184,7 @@ async fn bus_keys(access: &Access, held: &Held) -> Vec<Attempt> {
     attempts
 }
 
-async fn api_keys(
-    access: &Access,
-    held: &Held,
-    visibilities: &BTreeMap<String, String>,
-) -> Result<Vec<Attempt>, ObserveError> {
+async fn api_keys(access: &Access, held: &Held, listed: &Listed) -> Result<Vec<Attempt>, ObserveError> {
     let wrong = held
         .api_keys
         .first_key_value()
@@ -177,7 +198,7 @@ async fn api_keys(
         let place = "PATCH /agents/{beamId}/visibility";
         let right = if wanted == ACCEPTED { "API key" } else { "wrong API key" };
         let subject = format!("{right} of {id}");
-        let Some(visibility) = visibilities.get(id) else {
+        let Some(visibility) = listed.get(id).map(|agent| &agent["visibility"]) else {
             return Ok(Attempt::new(subject, place, wanted, "no such agent"));
         };
         // The only call that proves an API key and changes nothing.
@@ -186,7 +207,11 @@ async fn api_keys(
         let answer = client
             .call(Method::PATCH, &path, Some(&json!({"visibility": visibility})))
             .await;
-        Ok(outcome(subject, place, wanted, &answer))
+        Ok(as_listed(
+            outcome(subject, place, wanted, &answer),
+            &answer,
+            listed.get(id),
+        ))
     });
     side_by_side(looks).await
 }
@@ -246,7 +271,12 @@ pub fn orgs_from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
     Ok(objects)
 }
 
-async fn signatures(access: &Access, held: &Held, now: Timestamp) -> Result<Vec<Attempt>, ObserveError> {
+async fn signatures(
+    access: &Access,
+    held: &Held,
+    listed: &Listed,
+    now: Timestamp,
+) -> Result<Vec<Attempt>, ObserveError> {
     let at = format!("{now:.3}");
     let right = held
         .signers
@@ -269,7 +299,8 @@ async fn signatures(access: &Access, held: &Held, now: Timestamp) -> Result<Vec<
             let place = "POST /agents/{beamId}/heartbeat";
             let attempt = outcome(format!("{what} {id}"), place, wanted, &answer);
             let own = [("/beam_id", Value::from(id.as_str()))];
-            Ok(holding(attempt, &answer, &own, None))
+            let attempt = holding(attempt, &answer, &own, None);
+            Ok(as_listed(attempt, &answer, listed.get(id)))
         }
     });
     side_by_side(looks).await
@@ -366,6 +397,38 @@ mod tests {
     fn a_wrong_key_that_is_accepted_is_a_finding() {
         let judged = judge(&[outcome("wrong", SESSION, REFUSED, &answer(200))]);
         assert_eq!(judged.findings[0].observed, ACCEPTED);
+    }
+
+    fn shown(body: Value) -> Result<Reply, ClientError> {
+        answer(200).map(|reply| Reply { body, ..reply })
+    }
+
+    #[test]
+    fn a_session_of_another_operator_than_the_tokens_is_a_finding() {
+        let token = format!(
+            "h.{}.s",
+            URL_SAFE_NO_PAD.encode(r#"{"email":"a@x","role":"admin","exp":1796081386802}"#)
+        );
+        let claims = claims(&token).expect("claims");
+        let own = json!({"email": "a@x", "role": "admin", "expiresAt": "2026-11-30T23:29:46.802Z"});
+        let mut other = own.clone();
+        other["email"] = json!("b@x");
+        for (body, observed) in [(own, ACCEPTED), (other, "200, another email")] {
+            let answer = shown(body);
+            let attempt = outcome("old", SESSION, ACCEPTED, &answer);
+            assert_eq!(holding(attempt, &answer, &claims, None).observed, observed);
+        }
+    }
+
+    #[test]
+    fn an_agent_answered_otherwise_than_listed_is_a_finding() {
+        let listed = json!({"beam_id": "a@x", "email_verified": 0, "last_seen": "t"});
+        let same = shown(json!({"beam_id": "a@x", "email_verified": false, "last_seen": "u", "did": "d"}));
+        let other = shown(json!({"beam_id": "a@x", "email_verified": true, "last_seen": "u"}));
+        for (answer, observed) in [(same, ACCEPTED), (other, "another email_verified than listed")] {
+            let attempt = outcome("key", AGENTS, ACCEPTED, &answer);
+            assert_eq!(as_listed(attempt, &answer, Some(&listed)).observed, observed);
+        }
     }
 
     #[test]

@@ -136,7 +136,14 @@ async fn register(access: &Access, newcomer: &Newcomer) -> Attempt {
         ("/capabilities", body["capabilities"].clone()),
         ("/public_key", body["publicKey"].clone()),
         ("/keyState/active/publicKey", body["publicKey"].clone()),
+        ("/keyState/active/beamId", body["beamId"].clone()),
+        ("/keyState/active/status", Value::from("active")),
+        ("/keyState/total", Value::from(1)),
+        ("/org", Value::from("recovery-drill")),
+        ("/visibility", Value::from("unlisted")),
+        ("/personal", Value::Bool(false)),
         ("/flagged", Value::Bool(false)),
+        ("/email", Value::Null),
     ];
     Attempt::new(
         format!("new agent {}", newcomer.beam_id),
