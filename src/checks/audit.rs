@@ -94,16 +94,28 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
             judged.findings.push(finding);
         }
     }
-    let cut = entries.len() >= WINDOW as usize;
-    for (subject, fields) in entries.0.iter().filter(|_| !cut) {
-        for place in PLACES.iter().filter(|place| !fields.contains_key(**place)) {
-            let absent = Finding::new(subject, "present (the other list)", "absent", *place);
-            if fields.keys().any(|field| PLACES.contains(&field.as_str())) {
-                judged.findings.push(absent);
-            }
-        }
+    for place in PLACES {
+        absent_at(place, &mut judged, &entries);
     }
     judged
+}
+
+/// Entries that one list lacks though it shows older ones: a list may be cut at its old end only.
+fn absent_at(place: &str, judged: &mut Judgement, entries: &Objects) {
+    let is_shown = |fields: &Fields| fields.contains_key(place);
+    let shown = entries.0.iter().filter(|(_, fields)| is_shown(fields));
+    let oldest = shown.map(moment).min();
+    let elsewhere = |fields: &Fields| PLACES.iter().any(|place| fields.contains_key(*place));
+    for entry in entries
+        .0
+        .iter()
+        .filter(|(_, fields)| !is_shown(fields) && elsewhere(fields))
+    {
+        if Some(moment(entry)) > oldest {
+            let absent = Finding::new(entry.0, "present (the other list)", "absent", place);
+            judged.findings.push(absent);
+        }
+    }
 }
 
 fn judge_entries(expected: &Expected<'_>, observed: &Objects) -> Judgement {
@@ -113,6 +125,8 @@ fn judge_entries(expected: &Expected<'_>, observed: &Objects) -> Judgement {
     let mut hold = |origin: Option<&Objects>, as_origin: fn(&Objects) -> Expected<'_>| {
         let Some(origin) = origin else { return };
         let newest = origin.0.keys().map(id).max().unwrap_or_default();
+        // How far back each list goes depends on what is newest.
+        let origin = &origin.without(&PLACES);
         let within = keep(origin, |entry| {
             entry.0 != LIST && (!cut || Some(moment(entry)) >= oldest)
         });
@@ -210,6 +224,7 @@ fn gap(observed: &Objects) -> Option<String> {
 mod tests {
     use super::*;
     use crate::evidence::Verdict;
+    use serde_json::json;
 
     fn log(entries: &[(i64, &str)]) -> Objects {
         let mut objects = Objects::default();
@@ -258,6 +273,27 @@ mod tests {
         assert_eq!(judged(&was, &is).verdict(), Verdict::Pass);
         is.0.extend(log(&[(2, "admin.auth.login")]).0);
         assert_eq!(judged(&was, &is).verdict(), Verdict::Fail);
+    }
+
+    #[test]
+    fn an_entry_that_one_list_lacks_is_a_finding_unless_the_list_ends_before_it() {
+        let mut both = log(&[(1, "a"), (2, "b"), (3, "admin.auth.login")]);
+        for id in 1..=3 {
+            let subject = format!("audit {id}");
+            both.set(&subject, "timestamp", format!("{id}"));
+            both.set(&subject, PLACES[0], true);
+            if id != 1 {
+                both.set(&subject, PLACES[1], true);
+            }
+        }
+        assert_eq!(judged(&both, &both).findings, []);
+        let mut gap = both.clone();
+        gap.0.get_mut("audit 3").expect("an entry").remove(PLACES[1]);
+        gap.0
+            .get_mut("audit 1")
+            .expect("an entry")
+            .insert(PLACES[1].to_owned(), json!(true));
+        assert_eq!(judged(&both, &gap).findings[0].subject, "audit 3");
     }
 
     #[test]
