@@ -3,8 +3,9 @@
 //! Looks at `GET /acl/{beamId}` of every agent, unlisted ones too; writes nothing. Source: Beam 1.6.0, contract section 2.6.
 
 use crate::checks::expectation::{Expected, Objects};
-use crate::checks::observing::{ObserveError, side_by_side, text};
+use crate::checks::observing::{ObserveError, array, member, side_by_side, text};
 use crate::client::Access;
+use crate::client::http::segment;
 use crate::evidence::{CheckId, Judgement};
 use crate::snapshot::database::{DatabaseError, Databases};
 
@@ -21,18 +22,34 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     let agents = access.directory.directory_agents().await?.value;
     let looks = agents.iter().map(|agent| async move {
         let beam_id = text(agent, "beam_id", "GET /directory/agents")?;
-        Ok(access.directory.acl(beam_id).await?.value)
+        let path = format!("/acl/{}", segment(beam_id));
+        Ok((beam_id, access.directory.get(&path).await?.body))
     });
     let mut objects = Objects::default();
-    for entry in side_by_side(looks).await?.iter().flatten() {
-        let subject = subject(
-            text(entry, "target_beam_id", PLACE)?,
-            text(entry, "intent_type", PLACE)?,
-            text(entry, "allowed_from", PLACE)?,
-        );
-        objects.set(subject, "present", true);
+    for (beam_id, answer) in side_by_side(looks).await? {
+        for entry in array(&answer, "acl", PLACE)? {
+            let target = text(entry, "target_beam_id", PLACE)?;
+            let subject = subject(
+                target,
+                text(entry, "intent_type", PLACE)?,
+                text(entry, "allowed_from", PLACE)?,
+            );
+            objects.set(&subject, "present", true);
+            objects.set(&subject, "listed under", beam_id);
+            objects.set(&subject, "id", member(entry, "id", PLACE)?.clone());
+            if !renewed_by_the_start(target) {
+                objects.set(&subject, "created_at", member(entry, "created_at", PLACE)?.clone());
+            }
+        }
+        let total = member(&answer, "total", PLACE)?;
+        objects.set(format!("list of {beam_id}"), "total", total.clone());
     }
     Ok(objects)
+}
+
+/// Start-up enters the catalogue's access lists of the demo organisation's agents anew (contract 5.1).
+fn renewed_by_the_start(target: &str) -> bool {
+    target.ends_with("@demo.beam.directory")
 }
 
 /// The same from the rows.
@@ -41,16 +58,24 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
 /// A table that cannot be read.
 pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
     let mut objects = Objects::default();
-    let rows = databases
-        .directory
-        .rows("SELECT target_beam_id, intent_type, allowed_from FROM intent_acls", &[])?;
-    for row in rows {
+    let database = &databases.directory;
+    let sql = "SELECT beam_id, (SELECT count(*) FROM intent_acls WHERE target_beam_id = beam_id) AS n FROM agents";
+    for row in database.rows(sql, &[])? {
+        let beam_id = row.text("beam_id").unwrap_or_default();
+        if !renewed_by_the_start(beam_id) {
+            objects.set(format!("list of {beam_id}"), "total", row.cell("n").json());
+        }
+    }
+    for row in database.rows("SELECT * FROM intent_acls", &[])? {
         let part = |name| row.text(name).unwrap_or_default();
-        objects.set(
-            subject(part("target_beam_id"), part("intent_type"), part("allowed_from")),
-            "present",
-            true,
-        );
+        let target = part("target_beam_id");
+        let subject = subject(target, part("intent_type"), part("allowed_from"));
+        objects.set(&subject, "present", true);
+        objects.set(&subject, "id", row.cell("id").json());
+        objects.set(&subject, "listed under", target);
+        if !renewed_by_the_start(target) {
+            objects.set(&subject, "created_at", row.cell("created_at").json());
+        }
     }
     Ok(objects)
 }

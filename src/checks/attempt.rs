@@ -3,6 +3,7 @@
 use crate::client::http::{ClientError, Reply};
 use crate::evidence::{Finding, Judgement, short};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One call: what it had to show and what it showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,20 @@ pub(crate) fn ending(answer: &Result<Reply, ClientError>) -> String {
             None => reply.status.to_string(),
         },
         Err(error) => format!("no answer: {}", short(&error.to_string())),
+    }
+}
+
+/// The ending of an answer with this status; named otherwise where a member (a JSON pointer) is not what it has to be.
+pub(crate) fn echoing(answer: &Result<Reply, ClientError>, status: u16, members: &[(&str, Value)]) -> String {
+    let ended = ending(answer);
+    match answer {
+        Ok(reply) if reply.status == status => members
+            .iter()
+            .find(|(pointer, value)| reply.body.pointer(pointer) != Some(value))
+            .map_or(ended, |(pointer, _)| {
+                format!("{status}, another {}", pointer.trim_start_matches('/'))
+            }),
+        _ => ended,
     }
 }
 

@@ -5,7 +5,7 @@
 //! rule and not by list of ids. Source: Beam 1.6.0, contract sections 2.10, 5.2 and appendix B.
 
 use crate::checks::expectation::{Expected, Fields, Objects};
-use crate::checks::observing::{ObserveError, integer, member, normal, parsed};
+use crate::checks::observing::{ObserveError, array, integer, member, normal, parsed};
 use crate::checks::stages;
 use crate::client::Access;
 use crate::evidence::{CheckId, Finding, Judgement};
@@ -16,6 +16,9 @@ use serde_json::Value;
 pub const ID: CheckId = CheckId::Audit;
 
 const PLACE: &str = "GET /observability/audit";
+/// Two lists of the same entries.
+const PLACES: [&str; 2] = [PLACE, "GET /admin/audit"];
+const LIST: &str = "list of audit entries";
 /// How many entries the directory gives at once.
 const WINDOW: u32 = 500;
 const FIELDS: [&str; 4] = ["action", "actor", "target", "timestamp"];
@@ -35,13 +38,27 @@ const OWN: [&str; 6] = [
 /// A call that fails, an answer of another shape.
 pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     let mut objects = Objects::default();
-    for entry in &access.directory.audit(WINDOW).await?.value {
-        let subject = format!("audit {}", integer(entry, "id", PLACE)?);
-        for name in FIELDS {
-            objects.set(&subject, name, member(entry, name, PLACE)?.clone());
+    let (log, admin) = (
+        format!("/observability/audit?limit={WINDOW}"),
+        format!("/admin/audit?limit={WINDOW}"),
+    );
+    let (log, admin) = tokio::join!(access.directory.get(&log), access.directory.get(&admin));
+    let (log, admin) = (log?.body, admin?.body);
+    for (answer, place) in [(&log, PLACES[0]), (&admin, PLACES[1])] {
+        for entry in array(answer, "entries", place)? {
+            let subject = format!("audit {}", integer(entry, "id", place)?);
+            for name in FIELDS {
+                objects.also(&subject, name, member(entry, name, place)?.clone());
+            }
+            let details = entry.get("details").map_or(Value::Null, normal);
+            objects.also(&subject, "details", stages::digest(&details));
+            objects.set(&subject, place, true);
         }
-        let details = entry.get("details").map_or(Value::Null, normal);
-        objects.set(&subject, "details", stages::digest(&details));
+        let shown = array(answer, "entries", place)?.len();
+        if shown < WINDOW as usize {
+            let agrees = integer(answer, "total", place)? == i64::try_from(shown).unwrap_or(i64::MAX);
+            objects.set(LIST, format!("total of {place}"), agrees);
+        }
     }
     Ok(objects)
 }
@@ -65,13 +82,54 @@ pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
 /// Holds every entry in the window against baseline and rows.
 #[must_use]
 pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
+    let entries = keep(observed, |(subject, _)| subject != LIST);
+    let mut judged = judge_entries(expected, &entries);
+    totals(&mut judged, observed);
+    // What differs between the two lists is told of lawful new entries too.
+    for finding in Expected::default()
+        .judge(&entries, "audit entries", PLACE, &[])
+        .findings
+    {
+        if !judged.findings.iter().any(|other| other.subject == finding.subject) {
+            judged.findings.push(finding);
+        }
+    }
+    for place in PLACES {
+        absent_at(place, &mut judged, &entries);
+    }
+    judged
+}
+
+/// Entries that one list lacks though it shows older ones: a list may be cut at its old end only.
+fn absent_at(place: &str, judged: &mut Judgement, entries: &Objects) {
+    let is_shown = |fields: &Fields| fields.contains_key(place);
+    let shown = entries.0.iter().filter(|(_, fields)| is_shown(fields));
+    let oldest = shown.map(moment).min();
+    let elsewhere = |fields: &Fields| PLACES.iter().any(|place| fields.contains_key(*place));
+    for entry in entries
+        .0
+        .iter()
+        .filter(|(_, fields)| !is_shown(fields) && elsewhere(fields))
+    {
+        if Some(moment(entry)) > oldest {
+            let absent = Finding::new(entry.0, "present (the other list)", "absent", place);
+            judged.findings.push(absent);
+        }
+    }
+}
+
+fn judge_entries(expected: &Expected<'_>, observed: &Objects) -> Judgement {
     let cut = observed.len() >= WINDOW as usize;
     let oldest = observed.0.iter().map(moment).min();
     let mut judged = Judgement::default();
     let mut hold = |origin: Option<&Objects>, as_origin: fn(&Objects) -> Expected<'_>| {
         let Some(origin) = origin else { return };
         let newest = origin.0.keys().map(id).max().unwrap_or_default();
-        let within = keep(origin, |entry| !cut || Some(moment(entry)) >= oldest);
+        // How far back each list goes depends on what is newest.
+        let origin = &origin.without(&PLACES);
+        let within = keep(origin, |entry| {
+            entry.0 != LIST && (!cut || Some(moment(entry)) >= oldest)
+        });
         let seen = keep(observed, |(subject, fields)| id(subject) <= newest || !own(fields));
         let one = as_origin(&within).judge(&seen, "audit entries", PLACE, &[]);
         judged.items += one.items;
@@ -110,6 +168,21 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
 
 fn same(one: &Finding, other: &Finding) -> bool {
     one.subject == other.subject && one.observed == other.observed
+}
+
+/// What the log says of itself: whether its total is the number of its entries.
+fn totals(judged: &mut Judgement, observed: &Objects) {
+    for (field, agrees) in observed.0.get(LIST).into_iter().flatten() {
+        if *agrees != Value::Bool(true) {
+            let place = field.trim_start_matches("total of ");
+            judged.findings.push(Finding::new(
+                field,
+                "the number of its entries",
+                "another number",
+                place,
+            ));
+        }
+    }
 }
 
 fn keep(objects: &Objects, wanted: impl Fn((&String, &Fields)) -> bool) -> Objects {
@@ -151,6 +224,7 @@ fn gap(observed: &Objects) -> Option<String> {
 mod tests {
     use super::*;
     use crate::evidence::Verdict;
+    use serde_json::json;
 
     fn log(entries: &[(i64, &str)]) -> Objects {
         let mut objects = Objects::default();
@@ -199,6 +273,27 @@ mod tests {
         assert_eq!(judged(&was, &is).verdict(), Verdict::Pass);
         is.0.extend(log(&[(2, "admin.auth.login")]).0);
         assert_eq!(judged(&was, &is).verdict(), Verdict::Fail);
+    }
+
+    #[test]
+    fn an_entry_that_one_list_lacks_is_a_finding_unless_the_list_ends_before_it() {
+        let mut both = log(&[(1, "a"), (2, "b"), (3, "admin.auth.login")]);
+        for id in 1..=3 {
+            let subject = format!("audit {id}");
+            both.set(&subject, "timestamp", format!("{id}"));
+            both.set(&subject, PLACES[0], true);
+            if id != 1 {
+                both.set(&subject, PLACES[1], true);
+            }
+        }
+        assert_eq!(judged(&both, &both).findings, []);
+        let mut gap = both.clone();
+        gap.0.get_mut("audit 3").expect("an entry").remove(PLACES[1]);
+        gap.0
+            .get_mut("audit 1")
+            .expect("an entry")
+            .insert(PLACES[1].to_owned(), json!(true));
+        assert_eq!(judged(&both, &gap).findings[0].subject, "audit 3");
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Are bus messages back, by status and row?
 //!
-//! Looks at the whole history and at the counts by status; GETs of the bus write nothing. One difference is predicted: the
+//! Looks at the whole history, the dead letters, what recipients would poll, and the counts; GETs of the bus write nothing. One difference is predicted: the
 //! start turns received and dispatched messages into queued ones. Source: Beam 1.6.0, contract sections 3.2 and 3.5.
 
-use crate::checks::expectation::{Expected, Fields, Objects};
-use crate::checks::observing::{ObserveError, member, normal, parsed, seconds, text};
+use crate::checks::expectation::{Derived, Expected, Fields, Objects};
+use crate::checks::observing::{ObserveError, array, member, normal, parsed, seconds, side_by_side, text};
 use crate::client::Access;
+use crate::client::http::segment;
 use crate::evidence::{CheckId, Judgement};
 use crate::snapshot::database::{DatabaseError, Databases};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -30,10 +32,21 @@ const STATUSES: [&str; 7] = [
 ];
 /// Statuses that a start turns into `queued`.
 const INTERRUPTED: [&str; 2] = ["received", "dispatched"];
-const PRIVATE: &[&str] = &["payload", "response", "error"];
+const PRIVATE: &[&str] = &["payload", "response", "error", "metadata", "answer"];
+const DEAD: &str = "GET /v1/beam/dead-letter";
+/// How many recipients are asked for what they would poll.
+const POLLED: usize = 100;
+/// Counted over the last day.
+const WINDOWED: &[&str] = &["last_24h"];
+const DERIVED: Derived<'_> = Derived {
+    windowed: WINDOWED,
+    from_intents: &[],
+};
 
 /// Members of an answer and columns of a row: they have the same names.
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 18] = [
+    "metadata",
+    "next_retry_at",
     "id",
     "sender",
     "recipient",
@@ -58,31 +71,77 @@ const FIELDS: [&str; 16] = [
 /// A call that fails, an answer of another shape.
 pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     let mut objects = Objects::default();
-    let (messages, stats) = tokio::join!(history(access), access.bus.stats());
-    for message in &messages? {
+    let (messages, stats, dead) = tokio::join!(
+        history(access),
+        access.bus.stats(),
+        access.bus.call(Method::GET, "/v1/beam/dead-letter?limit=500", None),
+    );
+    let ((messages, agree), dead) = (messages?, dead?.allow(&[200])?.body);
+    objects.set("list of messages", "agrees with its entries", agree);
+    for message in &messages {
         let nonce = text(message, "nonce", PLACE)?;
         let value = |name: &str| member(message, name, PLACE).map(normal);
         fill(&mut objects, nonce, value)?;
     }
+    let letters = array(&dead, "messages", DEAD)?;
+    for message in letters {
+        let subject = format!("message {}", text(message, "nonce", DEAD)?);
+        for name in FIELDS {
+            let value = normal(member(message, name, DEAD)?);
+            objects.also(&subject, name, if is_time(name) { seconds(&value) } else { value });
+        }
+    }
+    // Of more than one page nothing is known about the rest.
+    if letters.len() < PAGE {
+        objects.set("list of dead letters", "count", member(&dead, "count", DEAD)?.clone());
+        objects.also("list of dead letters", "count", letters.len());
+    }
+    polled(access, &messages, &mut objects).await?;
     let stats = stats?.value;
     for status in STATUSES.iter().chain(&["total"]) {
         objects.set("stats", *status, member(&stats, status, STATS)?.clone());
     }
+    objects.set("stats", "by_agent", normal(member(&stats, "by_agent", STATS)?));
+    objects.set("stats", WINDOWED[0], member(&stats, WINDOWED[0], STATS)?.clone());
     Ok(objects)
 }
 
-/// All messages. Pages overlap by the messages of one instant, so that none of it falls between two pages.
-async fn history(access: &Access) -> Result<Vec<Value>, ObserveError> {
+/// What each recipient is given to poll: its delivered messages, oldest first. Asked of at most [`POLLED`] recipients.
+async fn polled(access: &Access, messages: &[Value], objects: &mut Objects) -> Result<(), ObserveError> {
+    let recipients: BTreeSet<&str> = messages
+        .iter()
+        .map(|message| text(message, "recipient", PLACE))
+        .collect::<Result<_, _>>()?;
+    let looks = recipients.into_iter().take(POLLED).map(|recipient| async move {
+        let path = format!("/v1/beam/poll?agent={}&limit=100", segment(recipient));
+        let reply = access.bus.call(Method::GET, &path, None).await?.allow(&[200])?;
+        Ok((recipient, reply.body))
+    });
+    for (recipient, answer) in side_by_side(looks).await? {
+        objects.set(format!("list of messages for {recipient}"), "answer", normal(&answer));
+    }
+    Ok(())
+}
+
+fn is_time(name: &str) -> bool {
+    name.ends_with("_at")
+}
+
+/// All messages, and whether each page counted its own. Pages overlap by the messages of one instant, so that none of it falls between two pages.
+async fn history(access: &Access) -> Result<(Vec<Value>, bool), ObserveError> {
     let mut messages: Vec<Value> = Vec::new();
     let mut known = BTreeSet::new();
     let mut until: Option<String> = None;
+    let mut agree = true;
     loop {
-        let limit = PAGE.to_string();
-        let mut filters = vec![("limit", limit.as_str())];
+        let mut path = format!("/v1/beam/history?limit={PAGE}");
         if let Some(until) = &until {
-            filters.push(("until", until));
+            path.push_str("&until=");
+            path.push_str(&segment(until));
         }
-        let page = access.bus.history_where(&filters).await?.value;
+        let reply = access.bus.call(Method::GET, &path, None).await?.allow(&[200])?;
+        let page = array(&reply.body, "messages", PLACE)?.to_vec();
+        agree &= member(&reply.body, "count", PLACE)?.as_u64() == Some(page.len() as u64);
         let full = page.len() >= PAGE;
         until = page
             .last()
@@ -95,7 +154,7 @@ async fn history(access: &Access) -> Result<Vec<Value>, ObserveError> {
             }
         }
         if !full || known.len() == before {
-            return Ok(messages);
+            return Ok((messages, agree));
         }
     }
 }
@@ -113,7 +172,7 @@ pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
         let nonce = row.text("nonce").filter(|nonce| !nonce.is_empty()).unwrap_or(id);
         let value = |name: &str| -> Result<Value, DatabaseError> {
             Ok(match name {
-                "payload" | "response" => parsed(row.text(name)),
+                "payload" | "response" | "metadata" => parsed(row.text(name)),
                 _ => normal(&row.cell(name).json()),
             })
         };
@@ -127,6 +186,11 @@ pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
         objects.set("stats", *status, count);
     }
     objects.set("stats", "total", total);
+    objects.set("list of messages", "agrees with its entries", true);
+    let dead = objects.0["stats"]["dead_letter"].clone();
+    if dead.as_u64().is_some_and(|dead| dead < PAGE as u64) {
+        objects.set("list of dead letters", "count", dead);
+    }
     Ok(objects)
 }
 
@@ -134,7 +198,7 @@ fn fill<E>(objects: &mut Objects, nonce: &str, value: impl Fn(&str) -> Result<Va
     let subject = format!("message {nonce}");
     for name in FIELDS {
         let value = value(name)?;
-        let value = if name.ends_with("_at") { seconds(&value) } else { value };
+        let value = if is_time(name) { seconds(&value) } else { value };
         objects.set(&subject, name, value);
     }
     Ok(())
@@ -143,10 +207,11 @@ fn fill<E>(objects: &mut Objects, nonce: &str, value: impl Fn(&str) -> Result<Va
 /// Holds every message and the counts against ledger, baseline and rows, each as the start leaves it.
 #[must_use]
 pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
+    let (baseline, rows) = expected.lasting(&DERIVED);
     let (ledger, baseline, rows) = (
         expected.ledger.map(as_started),
-        expected.baseline.map(as_started),
-        expected.rows.map(as_started),
+        baseline.as_ref().map(as_started),
+        rows.as_ref().map(as_started),
     );
     let mut judged = Expected {
         ledger: ledger.as_ref(),
@@ -175,13 +240,17 @@ fn counts(objects: &Objects) -> String {
 fn as_started(objects: &Objects) -> Objects {
     let mut objects = objects.clone();
     for (subject, fields) in &mut objects.0 {
+        if subject.starts_with("list ") {
+            continue;
+        }
         if subject == "stats" {
             requeue_counts(fields);
         } else if interrupted(fields) {
             fields.insert("status".to_owned(), json!("queued"));
             fields.insert("failed_at".to_owned(), Value::Null);
-            // A fixed text, which no document tells.
+            // A fixed text, which no document tells, and the time of the start.
             fields.remove("error");
+            fields.remove("next_retry_at");
         }
     }
     objects

@@ -4,14 +4,18 @@
 //! what was issued before is tried, each beside a wrong one. Never prints a credential. Writes little: a visibility that is
 //! set to what it is, heartbeats. Source: Beam 1.6.0, contract sections 2.2, 2.5 and 3.2.
 
-use crate::checks::attempt::{self, Attempt, ending};
-use crate::checks::observing::{ObserveError, Signers, side_by_side, text};
+use crate::checks::attempt::{self, Attempt, echoing, ending};
+use crate::checks::expectation::{Fields, Objects};
+use crate::checks::observing::{ObserveError, Signers, flag, side_by_side, text};
 use crate::client::Access;
 use crate::client::http::{ClientError, Reply, segment};
 use crate::client::secret::Secret;
 use crate::client::signing::KeyPair;
 use crate::evidence::{CheckId, Judgement};
 use crate::seed::credentials::Credentials;
+use crate::snapshot::database::{DatabaseError, Databases};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -36,6 +40,8 @@ pub struct Held {
     pub api_keys: BTreeMap<String, Secret>,
     /// API keys by organisation.
     pub org_keys: BTreeMap<String, Secret>,
+    /// What the rows say of each organisation; only the bearer of its key is shown it.
+    pub orgs: Objects,
     /// Active signing keys.
     pub signers: Signers,
     /// Signing keys that were replaced.
@@ -56,6 +62,7 @@ impl Held {
             used_magic_link: Some(credentials.used_magic_link.clone()),
             api_keys: credentials.api_keys.clone(),
             org_keys: credentials.org_keys.clone(),
+            orgs: Objects::default(),
             signers: credentials.keys.clone(),
             revoked_keys: credentials.revoked_keys.clone(),
             bus_key,
@@ -95,19 +102,19 @@ async fn issuer(access: &Access, held: &Held) -> Option<Attempt> {
 /// # Errors
 /// The list of agents cannot be read; single refusals and failures are facts.
 pub async fn observe(access: &Access, held: &Held, now: Timestamp) -> Result<Vec<Attempt>, ObserveError> {
-    let mut visibilities = BTreeMap::new();
-    if !held.api_keys.is_empty() {
-        for agent in &access.directory.directory_agents().await?.value {
-            let (id, visibility) = (text(agent, "beam_id", AGENTS)?, text(agent, "visibility", AGENTS)?);
-            visibilities.insert(id.to_owned(), visibility.to_owned());
+    let mut listed = Listed::new();
+    if !held.api_keys.is_empty() || !held.signers.is_empty() {
+        for agent in access.directory.directory_agents().await?.value {
+            text(&agent, "visibility", AGENTS)?;
+            listed.insert(text(&agent, "beam_id", AGENTS)?.to_owned(), agent);
         }
     }
     let (sessions, bus, keys, orgs, signatures, issuer) = tokio::join!(
         sessions(access, held),
         bus_keys(access, held),
-        api_keys(access, held, &visibilities),
+        api_keys(access, held, &listed),
         org_keys(access, held),
-        signatures(access, held, now),
+        signatures(access, held, &listed, now),
         issuer(access, held),
     );
     let mut attempts = sessions;
@@ -117,6 +124,31 @@ pub async fn observe(access: &Access, held: &Held, now: Timestamp) -> Result<Vec
     attempts.extend(signatures?);
     attempts.extend(issuer);
     Ok(attempts)
+}
+
+/// Agents by Beam id, as the list shows them.
+type Listed = BTreeMap<String, Value>;
+
+/// What using a credential moves.
+const MOVED: [&str; 2] = ["last_seen", "trust_score"];
+
+/// An agent that an accepted call answers with has to be the one that is listed.
+fn as_listed(attempt: Attempt, answer: &Result<Reply, ClientError>, listed: Option<&Value>) -> Attempt {
+    let (ACCEPTED, Ok(reply), Some(listed)) = (attempt.observed.as_str(), answer, listed) else {
+        return attempt;
+    };
+    let members = reply.body.as_object().into_iter().flatten();
+    let differs = |(name, value): &(&String, &Value)| {
+        let known = listed.get(name.as_str()).filter(|_| !MOVED.contains(&name.as_str()));
+        known.is_some_and(|known| flag(known) != flag(value))
+    };
+    match members.into_iter().find(differs) {
+        Some((name, _)) => Attempt {
+            observed: format!("another {name} than listed"),
+            ..attempt
+        },
+        None => attempt,
+    }
 }
 
 const AGENTS: &str = "GET /directory/agents";
@@ -143,14 +175,21 @@ async fn sessions(access: &Access, held: &Held) -> Vec<Attempt> {
     for (subject, token, wanted) in tried {
         let client = access.directory.with_session(&token);
         let answer = client.call(Method::GET, SESSION.trim_start_matches("GET "), None).await;
-        attempts.push(outcome(subject, SESSION, wanted, &answer));
+        let claims = claims(&token).unwrap_or_default();
+        attempts.push(holding(
+            outcome(subject, SESSION, wanted, &answer),
+            &answer,
+            &claims,
+            Some("UNAUTHORIZED"),
+        ));
     }
     if let Some(link) = &held.used_magic_link {
         let place = "POST /admin/auth/verify";
         let body = json!({"token": link.expose()});
         let client = access.directory.anonymous();
         let answer = client.call(Method::POST, "/admin/auth/verify", Some(&body)).await;
-        attempts.push(outcome("magic link used before the backup", place, REFUSED, &answer));
+        let attempt = outcome("magic link used before the backup", place, REFUSED, &answer);
+        attempts.push(holding(attempt, &answer, &[], Some("INVALID_TOKEN")));
     }
     attempts
 }
@@ -170,16 +209,13 @@ async fn bus_keys(access: &Access, held: &Held) -> Vec<Attempt> {
             .with_key(key)
             .call(Method::GET, "/v1/beam/history?limit=1", None)
             .await;
-        attempts.push(outcome(subject, "GET /v1/beam/history", wanted, &answer));
+        let attempt = outcome(subject, "GET /v1/beam/history", wanted, &answer);
+        attempts.push(holding(attempt, &answer, &[], Some("UNAUTHORIZED")));
     }
     attempts
 }
 
-async fn api_keys(
-    access: &Access,
-    held: &Held,
-    visibilities: &BTreeMap<String, String>,
-) -> Result<Vec<Attempt>, ObserveError> {
+async fn api_keys(access: &Access, held: &Held, listed: &Listed) -> Result<Vec<Attempt>, ObserveError> {
     let wrong = held
         .api_keys
         .first_key_value()
@@ -193,7 +229,7 @@ async fn api_keys(
         let place = "PATCH /agents/{beamId}/visibility";
         let right = if wanted == ACCEPTED { "API key" } else { "wrong API key" };
         let subject = format!("{right} of {id}");
-        let Some(visibility) = visibilities.get(id) else {
+        let Some(visibility) = listed.get(id).map(|agent| &agent["visibility"]) else {
             return Ok(Attempt::new(subject, place, wanted, "no such agent"));
         };
         // The only call that proves an API key and changes nothing.
@@ -202,7 +238,11 @@ async fn api_keys(
         let answer = client
             .call(Method::PATCH, &path, Some(&json!({"visibility": visibility})))
             .await;
-        Ok(outcome(subject, place, wanted, &answer))
+        Ok(as_listed(
+            outcome(subject, place, wanted, &answer),
+            &answer,
+            listed.get(id),
+        ))
     });
     side_by_side(looks).await
 }
@@ -212,13 +252,62 @@ async fn org_keys(access: &Access, held: &Held) -> Result<Vec<Attempt>, ObserveE
         let path = format!("/orgs/{}", segment(org));
         let client = access.directory.with_session(key.expose());
         let answer = client.call(Method::GET, &path, None).await;
-        let subject = format!("API key of organisation {org}");
-        Ok(outcome(subject, "GET /orgs/{name}", ACCEPTED, &answer))
+        let attempt = outcome(
+            format!("API key of organisation {org}"),
+            "GET /orgs/{name}",
+            ACCEPTED,
+            &answer,
+        );
+        let none = Fields::new();
+        let stored = held.orgs.0.get(org).unwrap_or(&none);
+        let shown = answer
+            .as_ref()
+            .ok()
+            .map(|reply| reply.body.get("org").unwrap_or(&reply.body));
+        let differs = |name: &&String| {
+            let shown = shown.and_then(|shown| shown.get(name.as_str()));
+            shown.is_some_and(|shown| flag(shown) != stored[*name])
+        };
+        let observed = match (attempt.observed.as_str(), stored.keys().find(differs)) {
+            (ACCEPTED, Some(name)) => format!("another {name} than its row"),
+            _ => return Ok(attempt),
+        };
+        Ok(Attempt { observed, ..attempt })
     });
     side_by_side(looks).await
 }
 
-async fn signatures(access: &Access, held: &Held, now: Timestamp) -> Result<Vec<Attempt>, ObserveError> {
+/// Organisations as the rows have them, with the names of an answer's members.
+///
+/// # Errors
+/// A table that cannot be read.
+pub fn orgs_from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
+    let mut objects = Objects::default();
+    let members = [
+        ("name", "name"),
+        ("displayName", "display_name"),
+        ("domain", "domain"),
+        ("beamDomain", "beam_domain"),
+        ("createdAt", "created_at"),
+        ("verified", "verified"),
+        ("verifiedAt", "verified_at"),
+    ];
+    for row in databases.directory.rows("SELECT * FROM orgs", &[])? {
+        let name = row.text("name").unwrap_or_default();
+        for (member, column) in members {
+            let value = row.cell(column).json();
+            objects.set(name, member, if member == "verified" { flag(&value) } else { value });
+        }
+    }
+    Ok(objects)
+}
+
+async fn signatures(
+    access: &Access,
+    held: &Held,
+    listed: &Listed,
+    now: Timestamp,
+) -> Result<Vec<Attempt>, ObserveError> {
     let at = format!("{now:.3}");
     let right = held
         .signers
@@ -239,10 +328,40 @@ async fn signatures(access: &Access, held: &Held, now: Timestamp) -> Result<Vec<
             let nonce = format!("drill-{}-{n}", now.as_millisecond());
             let answer = access.directory.heartbeat(id, &key, at, &nonce).await;
             let place = "POST /agents/{beamId}/heartbeat";
-            Ok(outcome(format!("{what} {id}"), place, wanted, &answer))
+            let attempt = outcome(format!("{what} {id}"), place, wanted, &answer);
+            let own = [("/beam_id", Value::from(id.as_str()))];
+            let attempt = holding(attempt, &answer, &own, None);
+            Ok(as_listed(attempt, &answer, listed.get(id)))
         }
     });
     side_by_side(looks).await
+}
+
+/// What a session token says of itself, and the session's answer has to say too (contract 2.2). Nothing is verified here.
+fn claims(token: &str) -> Option<Vec<(&'static str, Value)>> {
+    let text = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&text).ok()?;
+    let end = Timestamp::from_millisecond(claims.get("exp")?.as_i64()?).ok()?;
+    Some(vec![
+        ("/email", claims.get("email")?.clone()),
+        ("/role", claims.get("role")?.clone()),
+        ("/expiresAt", Value::from(format!("{end:.3}"))),
+    ])
+}
+
+/// An accepted answer has to show these members, a refusal (401) this code where the contract fixes one.
+fn holding(
+    attempt: Attempt,
+    answer: &Result<Reply, ClientError>,
+    members: &[(&str, Value)],
+    code: Option<&str>,
+) -> Attempt {
+    let observed = match (attempt.observed.as_str(), answer) {
+        (ACCEPTED, Ok(_)) if echoing(answer, 200, members) != "200" => echoing(answer, 200, members),
+        (REFUSED, Ok(reply)) if reply.status == 401 && code.is_some() && reply.error_code() != code => ending(answer),
+        _ => return attempt,
+    };
+    Attempt { observed, ..attempt }
 }
 
 /// The same text with another last character.
@@ -309,6 +428,38 @@ mod tests {
     fn a_wrong_key_that_is_accepted_is_a_finding() {
         let judged = judge(&[outcome("wrong", SESSION, REFUSED, &answer(200))]);
         assert_eq!(judged.findings[0].observed, ACCEPTED);
+    }
+
+    fn shown(body: Value) -> Result<Reply, ClientError> {
+        answer(200).map(|reply| Reply { body, ..reply })
+    }
+
+    #[test]
+    fn a_session_of_another_operator_than_the_tokens_is_a_finding() {
+        let token = format!(
+            "h.{}.s",
+            URL_SAFE_NO_PAD.encode(r#"{"email":"a@x","role":"admin","exp":1796081386802}"#)
+        );
+        let claims = claims(&token).expect("claims");
+        let own = json!({"email": "a@x", "role": "admin", "expiresAt": "2026-11-30T23:29:46.802Z"});
+        let mut other = own.clone();
+        other["email"] = json!("b@x");
+        for (body, observed) in [(own, ACCEPTED), (other, "200, another email")] {
+            let answer = shown(body);
+            let attempt = outcome("old", SESSION, ACCEPTED, &answer);
+            assert_eq!(holding(attempt, &answer, &claims, None).observed, observed);
+        }
+    }
+
+    #[test]
+    fn an_agent_answered_otherwise_than_listed_is_a_finding() {
+        let listed = json!({"beam_id": "a@x", "email_verified": 0, "last_seen": "t"});
+        let same = shown(json!({"beam_id": "a@x", "email_verified": false, "last_seen": "u", "did": "d"}));
+        let other = shown(json!({"beam_id": "a@x", "email_verified": true, "last_seen": "u"}));
+        for (answer, observed) in [(same, ACCEPTED), (other, "another email_verified than listed")] {
+            let attempt = outcome("key", AGENTS, ACCEPTED, &answer);
+            assert_eq!(as_listed(attempt, &answer, Some(&listed)).observed, observed);
+        }
     }
 
     #[test]

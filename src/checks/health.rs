@@ -1,10 +1,12 @@
 //! Do health, stats and workspaces answer, with the counts of the data?
 //!
 //! A healthy answer proves nothing about data (an empty file is healthy), so every count that the services give is held
-//! against baseline and rows. Writes nothing. Source: Beam 1.6.0, contract sections 2.1 and 3.2, surprise 4.
+//! against baseline and rows. Writes nothing. Source: Beam 1.6.0, contract sections 2.1, 2.2, 2.5
+//! and 3.2, surprise 4.
 
-use crate::checks::expectation::{Expected, Objects};
-use crate::checks::observing::{ObserveError, member};
+use crate::checks::agent_rows;
+use crate::checks::expectation::{Derived, Expected, Objects};
+use crate::checks::observing::{ObserveError, array, member};
 use crate::client::Access;
 use crate::evidence::{CheckId, Judgement};
 use crate::snapshot::database::{DatabaseError, Databases};
@@ -13,10 +15,10 @@ use serde_json::Value;
 /// This check.
 pub const ID: CheckId = CheckId::Health;
 
-const PLACE: &str = "GET /health, /stats, /admin/workspaces, /v1/beam/stats";
+const PLACE: &str = "GET /health, /stats, /agents/stats, /admin/auth/config, /admin/workspaces, /v1/beam/stats";
 
 /// Subject, field and the count that it shows.
-const COUNTS: [(&str, &str, &str); 4] = [
+const COUNTS: [(&str, &str, &str); 7] = [
     ("stats directory", "agents", "SELECT count(*) AS n FROM agents"),
     (
         "stats directory",
@@ -25,7 +27,34 @@ const COUNTS: [(&str, &str, &str); 4] = [
     ),
     ("stats directory", "waitlistSize", "SELECT count(*) AS n FROM waitlist"),
     ("workspaces directory", "total", "SELECT count(*) AS n FROM workspaces"),
+    ("agents directory", "total_agents", "SELECT count(*) AS n FROM agents"),
+    (
+        "agents directory",
+        "verified_agents",
+        "SELECT count(*) AS n FROM agents WHERE verified = 1",
+    ),
+    (
+        "agents directory",
+        "intents_processed",
+        "SELECT count(*) AS n FROM intent_log",
+    ),
 ];
+/// What moves with the clock and with connections; release truth has a check of its own.
+pub(crate) const MOVING: &[&str] = &[
+    "timestamp",
+    "uptimeSeconds",
+    "uptime",
+    "connectedAgents",
+    "version",
+    "gitSha",
+    "deployedAt",
+    "release",
+];
+/// The start ends intents under way, with a latency of its own.
+const DERIVED: Derived<'_> = Derived {
+    windowed: &[],
+    from_intents: &["avg_response_time_ms"],
+};
 
 /// Reads health and counts of both services.
 ///
@@ -33,7 +62,9 @@ const COUNTS: [(&str, &str, &str); 4] = [
 /// A call that fails (an unhealthy directory answers 503), an answer of another shape.
 pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     let (directory, bus) = (&access.directory, &access.bus);
-    let (health, stats, workspaces, bus_health, bus_stats) = tokio::join!(
+    let (agents, login, health, stats, workspaces, bus_health, bus_stats) = tokio::join!(
+        directory.get("/agents/stats"),
+        directory.auth_config(),
         directory.health(),
         directory.stats(),
         directory.get("/admin/workspaces"),
@@ -77,6 +108,17 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     for (subject, field, answer, name, place) in shown {
         objects.set(subject, field, member(answer, name, place)?.clone());
     }
+    for (subject, answer) in [
+        ("health directory", &health),
+        ("stats directory", &stats),
+        ("agents directory", &agents?.body),
+        ("login directory", &login?.value),
+        ("health bus", &bus_health),
+    ] {
+        objects.whole(subject, "", answer, MOVING);
+    }
+    let listed = array(&workspaces, "workspaces", "GET /admin/workspaces")?;
+    objects.also("workspaces directory", "total", listed.len());
     Ok(objects)
 }
 
@@ -100,6 +142,9 @@ pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
         "total",
         rows.first().map_or(Value::Null, |row| row.cell("n").json()),
     );
+    // How operators log in is configuration: no row tells it.
+    objects.0.entry("login directory".to_owned()).or_default();
+    objects.set_under_way(agent_rows::under_way(&databases.directory)?);
     objects.set("health directory", "status", "ok");
     objects.set("health directory", "database", "ok");
     objects.set("health bus", "status", "ok");
@@ -109,7 +154,13 @@ pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
 /// Holds answers and counts against baseline and rows.
 #[must_use]
 pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
-    expected.judge(observed, "answers", PLACE, &[])
+    let (baseline, rows) = expected.lasting(&DERIVED);
+    Expected {
+        ledger: expected.ledger,
+        baseline: baseline.as_ref(),
+        rows: rows.as_ref(),
+    }
+    .judge(observed, "answers", PLACE, &[])
 }
 
 #[cfg(test)]

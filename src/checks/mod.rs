@@ -5,6 +5,8 @@
 
 /// Access lists.
 pub mod acl;
+/// Agents as the rows have them.
+pub mod agent_rows;
 /// Agents, keys, shield.
 pub mod agents;
 /// A deliberate call and how it ended.
@@ -43,6 +45,11 @@ pub mod observing;
 pub mod polarity;
 /// Predicted changes against those that happened.
 pub mod prediction;
+/// The newest intents at the short lists.
+pub mod recent_intents;
+/// What moves in recorded answers.
+#[cfg(test)]
+mod recorded_answers;
 /// Release truth.
 pub mod release;
 /// Beta requests.
@@ -73,6 +80,8 @@ pub mod start_rules;
 pub mod startable;
 /// `startup-diff`.
 pub mod startup_diff;
+/// Intents and traces as the rows have them.
+pub mod trace_rows;
 /// Intent traces.
 pub mod traces;
 /// Unfinished intents and messages.

@@ -5,7 +5,7 @@
 //! reads: it moves shield rows, counters and `last_seen`. Source: Beam 1.6.0, contract sections 2.7 and 3.2.
 
 use crate::checks::claims::{Carried, Claim, Plan, frame_matches, least_payload};
-use crate::checks::observing::{ObserveError, Signers, integer, member, side_by_side};
+use crate::checks::observing::{ObserveError, Signers, integer, member, seconds, side_by_side};
 use crate::client::Access;
 use crate::client::http::{Reply, segment};
 use crate::client::signing::{Intent, KeyPair};
@@ -20,6 +20,8 @@ pub const ID: CheckId = CheckId::Nonces;
 const SEND: &str = "POST /intents/send";
 const BUS_SEND: &str = "POST /v1/beam/send";
 const ECHO: &str = "echo@beam.directory";
+/// How many of the newest messages are read, to hold answers against.
+const KEPT: u32 = 500;
 /// Intents are stamped in the past: a time ahead of the directory's breaks the send (contract 2.7).
 const BACKDATED: SignedDuration = SignedDuration::from_secs(1);
 
@@ -52,6 +54,8 @@ pub struct Resent {
     pub changed: Answered,
     /// Recorded stages of its trace before and after; of a message `None`.
     pub stages: Option<(usize, usize)>,
+    /// A message as the bus shows it; `None` for an intent, and for a message older than the newest page.
+    pub kept: Option<Value>,
 }
 
 /// What came of it.
@@ -84,7 +88,12 @@ pub async fn observe(access: &Access, plan: &Plan, signers: &Signers, now: Times
     }
     if !plan.messages.is_empty() {
         let before = messages_total(access).await?;
-        facts.messages = side_by_side(plan.messages.iter().map(|carried| resend_message(access, carried))).await?;
+        let kept = access.bus.history(KEPT).await?.value;
+        let looks = plan.messages.iter().map(|carried| {
+            let own = |message: &&Value| message.get("nonce").and_then(Value::as_str) == Some(&carried.nonce);
+            resend_message(access, carried, kept.iter().find(own))
+        });
+        facts.messages = side_by_side(looks).await?;
         facts.message_rows = Some((before, messages_total(access).await?));
     }
     Ok(facts)
@@ -116,6 +125,7 @@ async fn resend_intent(access: &Access, claim: &Claim, key: &KeyPair, now: Times
         honest: answer.into(),
         changed: changed.into(),
         stages: Some((before, after)),
+        kept: None,
     })
 }
 
@@ -154,7 +164,7 @@ async fn recorded_stages(access: &Access, nonce: &str) -> Result<usize, ObserveE
         .map_or(0, |stages| stages.iter().filter(recorded).count()))
 }
 
-async fn resend_message(access: &Access, carried: &Carried) -> Result<Resent, ObserveError> {
+async fn resend_message(access: &Access, carried: &Carried, kept: Option<&Value>) -> Result<Resent, ObserveError> {
     let mut message = json!({
         "from": carried.from,
         "to": carried.to,
@@ -175,6 +185,7 @@ async fn resend_message(access: &Access, carried: &Carried) -> Result<Resent, Ob
         honest: honest.into(),
         changed: changed.into(),
         stages: None,
+        kept: kept.cloned(),
     })
 }
 
@@ -269,12 +280,8 @@ fn judge_intent(judged: &mut Judgement, claim: &Claim, resent: &Resent) {
     if resent.changed.status != 429 {
         judged.items += 1;
         let changed = format!("{subject} with another recipient or type");
-        let observed = if resent.changed.status == 400 {
-            "400".to_owned()
-        } else {
-            ending(resent.changed.status, &resent.changed.body)
-        };
-        hold(judged, &changed, "400".to_owned(), observed, SEND);
+        let observed = ending(resent.changed.status, &resent.changed.body);
+        hold(judged, &changed, "400 INVALID_INTENT".to_owned(), observed, SEND);
     }
     if let Some((before, after)) = resent.stages {
         let trace = "GET /observability/intents/{nonce}";
@@ -302,13 +309,30 @@ fn judge_message(judged: &mut Judgement, carried: &Carried, resent: &Resent) {
     };
     let expected = format!("200 deduped {}", carried.message_id);
     hold(judged, &format!("{subject} sent again"), expected, observed, BUS_SEND);
-    let observed = if resent.changed.status == 409 {
-        "409".to_owned()
-    } else {
-        ending(resent.changed.status, &resent.changed.body)
-    };
+    let observed = ending(resent.changed.status, &resent.changed.body);
     let changed = format!("{subject} with another payload");
-    hold(judged, &changed, "409".to_owned(), observed, BUS_SEND);
+    hold(
+        judged,
+        &changed,
+        "409 NONCE_REUSE_CONFLICT".to_owned(),
+        observed,
+        BUS_SEND,
+    );
+    if resent.honest.status != 200 {
+        return;
+    }
+    let said = |name: &str| resent.honest.body.get(name).map(seconds);
+    let mut told = |name: &str, kept: Option<Value>| {
+        let show = |value: Option<Value>| value.map_or_else(|| "absent".to_owned(), |value| short(&value.to_string()));
+        let subject = format!("{subject} sent again: {name}");
+        hold(judged, &subject, show(kept), show(said(name)), BUS_SEND);
+    };
+    told("nonce", Some(Value::from(carried.nonce.as_str())));
+    if let Some(kept) = &resent.kept {
+        for name in ["status", "created_at", "retry_count"] {
+            told(name, kept.get(name).map(seconds));
+        }
+    }
 }
 
 fn ending(status: u16, body: &Value) -> String {
@@ -363,12 +387,18 @@ mod tests {
                 honest: answered(200, plan().intents[0].frame.clone()),
                 changed: answered(400, json!({"errorCode": "INVALID_INTENT"})),
                 stages: Some((5, 5)),
+                kept: None,
             }],
             messages: vec![Resent {
                 nonce: "m".to_owned(),
-                honest: answered(200, json!({"message_id": "0a", "deduped": true})),
+                honest: answered(
+                    200,
+                    json!({"message_id": "0a", "deduped": true, "nonce": "m", "status": "acked", "created_at": 1.5,
+                        "retry_count": 0}),
+                ),
                 changed: answered(409, json!({"errorCode": "NONCE_REUSE_CONFLICT"})),
                 stages: None,
+                kept: Some(json!({"status": "acked", "created_at": 1.5, "retry_count": 0})),
             }],
             intent_rows: Some((9, 9)),
             message_rows: Some((4, 4)),
@@ -421,6 +451,13 @@ mod tests {
         let mut facts = facts();
         facts.messages[0].honest = answered(201, json!({"message_id": "0b", "status": "delivered"}));
         assert_eq!(finding(&facts).observed, "201 taken as new 0b");
+    }
+
+    #[test]
+    fn another_time_or_status_of_a_known_message_is_a_finding() {
+        let mut facts = facts();
+        facts.messages[0].honest.body["status"] = json!("queued");
+        assert_eq!(finding(&facts).subject, "message m sent again: status");
     }
 
     #[test]

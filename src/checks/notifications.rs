@@ -5,23 +5,31 @@
 //! it. Source: Beam 1.6.0, contract sections 2.4 and 5.2.
 
 use crate::checks::expectation::{Expected, Fields, Objects};
-use crate::checks::observing::{ObserveError, member, text};
+use crate::checks::observing::{ObserveError, array, member, normal, parsed, text};
 use crate::client::Access;
 use crate::evidence::{CheckId, Judgement};
 use crate::snapshot::database::{DatabaseError, Databases};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// This check.
 pub const ID: CheckId = CheckId::Notifications;
 
 const PLACE: &str = "GET /admin/operator-notifications";
-const PRIVATE: &[&str] = &["title", "nextAction"];
+const PRIVATE: &[&str] = &["title", "message", "nextAction", "details"];
+const LIST: &str = "list of notifications";
 
 /// How many notifications the directory gives at most.
 const LIMIT: usize = 500;
 
 /// Member of the answer and column of the row.
-const FIELDS: [(&str, &str); 7] = [
+const FIELDS: [(&str, &str); 13] = [
+    ("id", "id"),
+    ("alertId", "alert_id"),
+    ("message", "message"),
+    ("href", "href"),
+    ("actor", "actor"),
+    ("createdAt", "created_at"),
     ("status", "status"),
     ("severity", "severity"),
     ("owner", "owner"),
@@ -30,12 +38,23 @@ const FIELDS: [(&str, &str); 7] = [
     ("sourceType", "source_type"),
     ("title", "title"),
 ];
+/// Member that holds an object, and the column of its text.
+const DETAILS: (&str, &str) = ("details", "details_json");
+const UPDATED: (&str, &str) = ("updatedAt", "updated_at");
 const TIMES: [(&str, &str, &str); 2] = [
     ("acknowledged", "acknowledgedAt", "acknowledged_at"),
     ("acted", "actedAt", "acted_at"),
 ];
 /// What a read refreshes in the row of a critical alert.
-const REFRESHED: [&str; 2] = ["severity", "title"];
+const REFRESHED: [&str; 6] = ["severity", "title", "message", "href", "details", "updatedAt"];
+/// What the summary counts, where nothing is of that kind.
+const COUNTED: [&str; 5] = [
+    "summary.byStatus.new",
+    "summary.byStatus.acknowledged",
+    "summary.byStatus.acted",
+    "summary.bySource.beta_request",
+    "summary.bySource.critical_alert",
+];
 const ALERT: &str = "notification critical-alert:";
 
 /// Reads the inbox (500 at most); may write critical-alert rows.
@@ -44,9 +63,33 @@ const ALERT: &str = "notification critical-alert:";
 /// A call that fails, an answer of another shape.
 pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     let mut objects = Objects::default();
-    for notification in &access.directory.notifications().await?.value {
+    let answer = access
+        .directory
+        .get("/admin/operator-notifications?limit=500")
+        .await?
+        .body;
+    let mut counted: BTreeMap<String, u64> = COUNTED.iter().map(|name| ((*name).to_owned(), 0)).collect();
+    let notifications = array(&answer, "notifications", PLACE)?;
+    for notification in notifications {
         let key = text(notification, "sourceKey", PLACE)?;
-        fill(&mut objects, key, |name, _| member(notification, name, PLACE).cloned())?;
+        fill(&mut objects, key, |name, _| {
+            member(notification, name, PLACE).map(normal)
+        })?;
+        for (by, member) in [("byStatus", "status"), ("bySource", "sourceType")] {
+            let name = format!("summary.{by}.{}", text(notification, member, PLACE)?);
+            *counted.entry(name).or_default() += 1;
+        }
+    }
+    counted.insert("total".to_owned(), notifications.len() as u64);
+    counted.insert("summary.total".to_owned(), notifications.len() as u64);
+    // What the list says of itself is held against the list: alerts may have come by reading.
+    let mut shown = Objects::default();
+    shown.whole(LIST, "total", member(&answer, "total", PLACE)?, &[]);
+    shown.whole(LIST, "summary", member(&answer, "summary", PLACE)?, &[]);
+    if notifications.len() < LIMIT {
+        let shown = shown.0.remove(LIST).unwrap_or_default();
+        let counted = counted.into_iter().map(|(name, count)| (name, Value::from(count)));
+        objects.set(LIST, "agrees with its entries", shown == counted.collect());
     }
     Ok(objects)
 }
@@ -58,17 +101,26 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
 pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
     let mut objects = Objects::default();
     let rows = databases.directory.rows("SELECT * FROM operator_notifications", &[])?;
+    if rows.len() < LIMIT {
+        objects.set(LIST, "agrees with its entries", true);
+    }
     for row in rows {
         let key = row.text("source_key").unwrap_or_default().to_owned();
-        fill(&mut objects, &key, |_, column| Ok(row.cell(column).json()))?;
+        fill(&mut objects, &key, |name, column| {
+            Ok(if name == DETAILS.0 {
+                parsed(row.text(column))
+            } else {
+                row.cell(column).json()
+            })
+        })?;
     }
     Ok(objects)
 }
 
 fn fill<E>(objects: &mut Objects, key: &str, value: impl Fn(&str, &str) -> Result<Value, E>) -> Result<(), E> {
     let subject = format!("notification {key}");
-    for (name, column) in FIELDS {
-        objects.set(&subject, name, value(name, column)?);
+    for (name, column) in FIELDS.iter().chain(&[DETAILS, UPDATED]) {
+        objects.set(&subject, *name, value(name, column)?);
     }
     for (field, name, column) in TIMES {
         let time = value(name, column)?;

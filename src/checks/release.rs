@@ -16,6 +16,10 @@ use serde_json::Value;
 pub const ID: CheckId = CheckId::Release;
 
 const FIELDS: [&str; 3] = ["version", "gitSha", "deployedAt"];
+const SHORT: &str = "gitShaShort";
+const PROTOCOL: &str = "protocol";
+/// What the contract gives for it.
+const BEAM: &str = "beam/1";
 /// A time of deployment this close to the start of the process is the start of the process.
 const START_TOLERANCE_MS: i64 = 5_000;
 
@@ -39,7 +43,13 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
         for name in FIELDS {
             objects.set(subject, name, member(stated, name, subject)?.clone());
         }
+        // The copies at the top of an answer have no short form.
+        if subject.ends_with("release") {
+            objects.set(subject, SHORT, member(stated, SHORT, subject)?.clone());
+        }
     }
+    let protocol = member(&release, "protocol", "GET /release")?;
+    objects.set("release /release", PROTOCOL, protocol.clone());
     Ok(objects)
 }
 
@@ -162,6 +172,26 @@ fn own_faults(judged: &mut Judgement, subject: &str, fields: &Fields, started_at
             &place,
         ));
     }
+    if let Some(short) = fields.get(SHORT) {
+        let sha = known(fields, "gitSha").and_then(Value::as_str);
+        let right = sha.map_or(Value::Null, |sha| Value::from(sha.get(..7).unwrap_or(sha)));
+        if *short != right {
+            judged.findings.push(Finding::new(
+                format!("{subject} {SHORT}"),
+                format!("{} (the commit)", shown(&right, false)),
+                shown(short, false),
+                &place,
+            ));
+        }
+    }
+    if let Some(protocol) = fields.get(PROTOCOL).filter(|protocol| *protocol != BEAM) {
+        judged.findings.push(Finding::new(
+            format!("{subject} {PROTOCOL}"),
+            BEAM,
+            shown(protocol, false),
+            &place,
+        ));
+    }
     let deployed = known(fields, "deployedAt").and_then(|value| value.as_str()?.parse::<Timestamp>().ok());
     if let (Some(deployed), Some(started)) = (deployed, started_at)
         && (deployed.as_millisecond() - started.as_millisecond()).abs() <= START_TOLERANCE_MS
@@ -206,6 +236,14 @@ mod tests {
             ..Truth::default()
         };
         judge(&truth, after)
+    }
+
+    #[test]
+    fn a_short_form_of_another_commit_is_a_finding() {
+        let mut after = pinned();
+        after.set("release /release", "gitShaShort", "0123456");
+        let judged = judged(&pinned(), &after);
+        assert_eq!(judged.findings[0].subject, "release /release gitShaShort");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! identity (a trailing slash is enough) drops them all. Source: Beam 1.6.0, contract section 2.2 and surprise 11.
 
 use crate::checks::expectation::{Expected, Objects};
-use crate::checks::observing::{ObserveError, member, text};
+use crate::checks::observing::{ObserveError, array, member, text};
 use crate::client::Access;
 use crate::evidence::{CheckId, Judgement};
 use crate::snapshot::database::{DatabaseError, Databases};
@@ -13,6 +13,7 @@ use crate::snapshot::database::{DatabaseError, Databases};
 pub const ID: CheckId = CheckId::Roles;
 
 const PLACE: &str = "GET /admin/roles";
+const LIST: &str = "list of roles";
 
 /// Reads the roles assigned in the database.
 ///
@@ -20,10 +21,12 @@ const PLACE: &str = "GET /admin/roles";
 /// A call that fails, an answer of another shape.
 pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     let mut objects = Objects::default();
-    for role in &access.directory.roles().await?.value {
+    let answer = access.directory.get(PLACE.trim_start_matches("GET ")).await?.body;
+    for role in array(&answer, "roles", PLACE)? {
         let subject = format!("role {}", text(role, "email", PLACE)?);
         objects.set(subject, "role", member(role, "role", PLACE)?.clone());
     }
+    objects.set(LIST, "total", member(&answer, "total", PLACE)?.clone());
     Ok(objects)
 }
 
@@ -37,6 +40,7 @@ pub fn from_rows(databases: &Databases, identity: &str) -> Result<Objects, Datab
         "SELECT user_id, role FROM directory_roles WHERE directory_url = ?1",
         &[identity],
     )?;
+    objects.set(LIST, "total", rows.len());
     for row in rows {
         let subject = format!("role {}", row.text("user_id").unwrap_or_default());
         objects.set(subject, "role", row.cell("role").json());

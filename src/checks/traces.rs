@@ -5,12 +5,12 @@
 //! ending is predicted there. Source: Beam 1.6.0, contract sections 2.7, 2.8 and 2.10.
 
 use crate::checks::expectation::{Expected, Fields, Objects};
-use crate::checks::observing::{ObserveError, array, integer, member, parsed, side_by_side, text};
+use crate::checks::observing::{ObserveError, array, integer, member, normal, side_by_side, text};
+use crate::checks::recent_intents;
 use crate::checks::stages;
 use crate::client::Access;
 use crate::client::http::segment;
 use crate::evidence::{CheckId, Finding, Judgement};
-use crate::snapshot::database::{DatabaseError, Databases};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,12 +22,13 @@ pub const ID: CheckId = CheckId::Traces;
 pub const SAMPLE: usize = 500;
 
 /// Subject of the number of all intents; more may exist than the lists give.
-const ALL: &str = "intents";
+pub(crate) const ALL: &str = "list of intents";
 const LIST: &str = "GET /observability/intents";
 const TRACE: &str = "GET /observability/intents/{nonce}";
 
 /// Member of an intent and column of its row.
-const FIELDS: [(&str, &str); 7] = [
+pub(crate) const FIELDS: [(&str, &str); 8] = [
+    ("roundTripLatencyMs", "round_trip_latency_ms"),
     ("from", "from_beam_id"),
     ("to", "to_beam_id"),
     ("intentType", "intent_type"),
@@ -36,8 +37,35 @@ const FIELDS: [(&str, &str); 7] = [
     ("timestamp", "requested_at"),
     ("completedAt", "completed_at"),
 ];
+/// Member of a stage and column of its row.
+pub(crate) const WHOLE: [(&str, &str); 8] = [
+    ("id", "id"),
+    ("nonce", "nonce"),
+    ("from", "from_beam_id"),
+    ("to", "to_beam_id"),
+    ("intentType", "intent_type"),
+    ("stage", "stage"),
+    ("status", "status"),
+    ("timestamp", "timestamp"),
+];
 /// Fields that only a trace shows.
-const TRACED: [&str; 5] = ["stages", "stage_ids_positive", "stage_times", "stage_order", "details"];
+const TRACED: [&str; 9] = [
+    "stages",
+    "stage_ids_positive",
+    "stage_times",
+    "stage_order",
+    "details",
+    "stage_rows",
+    "audit",
+    "shield",
+    "nonce",
+];
+/// What looking leaves in the audit log of an intent.
+const OWN: [&str; 3] = [
+    "admin.beta_request.proof_pack.exported",
+    "shield.request.blocked",
+    "public.rate_limit.throttled",
+];
 
 /// Reads the list of intents and the trace of each.
 ///
@@ -56,16 +84,29 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
     let nonces = sampled(objects.0.keys().filter_map(|subject| subject.strip_prefix("intent ")));
     let looks = nonces.iter().map(|nonce| async move {
         let trace = access.directory.trace(nonce).await?.value;
-        let stages = array(&trace, "stages", TRACE)?
-            .iter()
-            .map(read_stage)
-            .collect::<Result<_, _>>()?;
-        Ok((format!("intent {nonce}"), stages))
+        Ok((format!("intent {nonce}"), trace))
     });
-    for (subject, stages) in side_by_side(looks).await? {
-        describe(&mut objects, &subject, stages);
+    for (subject, trace) in side_by_side(looks).await? {
+        let stages = array(&trace, "stages", TRACE)?.iter().map(read_stage);
+        describe(&mut objects, &subject, stages.collect::<Result<_, _>>()?);
+        let intent = member(&trace, "intent", TRACE)?;
+        for (name, _) in FIELDS {
+            objects.also(&subject, name, member(intent, name, TRACE)?.clone());
+        }
+        objects.set(&subject, "nonce", member(intent, "nonce", TRACE)?.clone());
+        let own = |entry: &&Value| entry["action"].as_str().is_some_and(|action| OWN.contains(&action));
+        let audit = array(&trace, "audit", TRACE)?.iter();
+        let audit: Vec<String> = audit.filter(|entry| !own(entry)).map(digest).collect();
+        objects.set(&subject, "audit", json!(audit));
+        let shield: Vec<String> = array(&trace, "shield", TRACE)?.iter().map(digest).collect();
+        objects.set(&subject, "shield", json!(shield));
     }
+    recent_intents::observe(access, &mut objects).await?;
     Ok(objects)
+}
+
+pub(crate) fn digest(value: &Value) -> String {
+    stages::digest(&normal(value))
 }
 
 /// How many there are, and the intents by nonce: one list, and where that is cut, a list for each sender.
@@ -107,15 +148,27 @@ fn sampled<'a>(nonces: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     nonces
 }
 
-struct Stage {
-    id: i64,
-    name: String,
-    time: String,
-    details: Value,
+/// One row of a trace.
+pub(crate) struct Stage {
+    /// Its plain members, in the order of [`WHOLE`].
+    pub(crate) whole: Value,
+    /// Above 0 where it was recorded.
+    pub(crate) id: i64,
+    /// The stage.
+    pub(crate) name: String,
+    /// When, as the directory shows it.
+    pub(crate) time: String,
+    /// Details, parsed.
+    pub(crate) details: Value,
 }
 
 fn read_stage(stage: &Value) -> Result<Stage, ObserveError> {
+    let mut whole = Vec::with_capacity(WHOLE.len());
+    for (name, _) in WHOLE {
+        whole.push(member(stage, name, TRACE)?.clone());
+    }
     Ok(Stage {
+        whole: json!(whole),
         id: integer(stage, "id", TRACE)?,
         name: text(stage, "stage", TRACE)?.to_owned(),
         time: text(stage, "timestamp", TRACE)?.to_owned(),
@@ -124,7 +177,7 @@ fn read_stage(stage: &Value) -> Result<Stage, ObserveError> {
 }
 
 /// Sets the fields of a trace; its stages stand in the order of (timestamp, id).
-fn describe(objects: &mut Objects, subject: &str, stages: Vec<Stage>) {
+pub(crate) fn describe(objects: &mut Objects, subject: &str, stages: Vec<Stage>) {
     let invented = stages.iter().any(|stage| stage.id <= 0);
     objects.set(subject, "stage_ids_positive", !invented);
     let mut recorded: Vec<&Stage> = stages.iter().filter(|stage| stage.id > 0).collect();
@@ -134,48 +187,10 @@ fn describe(objects: &mut Objects, subject: &str, stages: Vec<Stage>) {
     objects.set(subject, "details", json!(details));
     recorded.sort_by_key(|stage| stage.id);
     objects.set(subject, "stage_order", names(&recorded));
+    let rows: Vec<String> = recorded.iter().map(|stage| stages::digest(&stage.whole)).collect();
+    objects.set(subject, "stage_rows", json!(rows));
     let times: Vec<&str> = recorded.iter().map(|stage| stage.time.as_str()).collect();
     objects.set(subject, "stage_times", json!(times));
-}
-
-/// The same from the rows, intents under way included.
-///
-/// # Errors
-/// A table that cannot be read.
-pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
-    let mut objects = Objects::default();
-    for row in databases.directory.rows("SELECT * FROM intent_log", &[])? {
-        let subject = format!("intent {}", row.text("nonce").unwrap_or_default());
-        for (name, column) in FIELDS {
-            objects.set(&subject, name, row.cell(column).json());
-        }
-    }
-    let total = objects.len();
-    let mut traces: BTreeMap<String, Vec<Stage>> = BTreeMap::new();
-    let events = databases.directory.rows(
-        "SELECT id, nonce, stage, timestamp, details FROM intent_trace_events ORDER BY timestamp, id",
-        &[],
-    )?;
-    for row in events {
-        let nonce = row.text("nonce").unwrap_or_default().to_owned();
-        traces.entry(nonce).or_default().push(Stage {
-            id: row.integer("id").unwrap_or_default(),
-            name: row.text("stage").unwrap_or_default().to_owned(),
-            time: row.text("timestamp").unwrap_or_default().to_owned(),
-            details: parsed(row.text("details")),
-        });
-    }
-    let nonces: Vec<String> = objects
-        .0
-        .keys()
-        .map(|subject| subject["intent ".len()..].to_owned())
-        .collect();
-    for nonce in nonces {
-        let stages = traces.remove(&nonce).unwrap_or_default();
-        describe(&mut objects, &format!("intent {nonce}"), stages);
-    }
-    objects.set(ALL, "total", total);
-    Ok(objects)
 }
 
 /// Holds every finished intent against ledger, baseline and rows, and every trace against the lifecycle.
@@ -188,6 +203,8 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
         .flat_map(|origin| &origin.0)
         .filter(|(_, fields)| under_way(fields))
         .map(|(subject, _)| subject)
+        // What had ended before the outage cannot be under way in the backup.
+        .filter(|subject| !expected.baseline.is_some_and(|baseline| ended(baseline, subject)))
         .collect();
     let finished = |objects: &Objects| comparable(objects, observed, &moving);
     let (ledger, baseline, rows) = (
@@ -215,10 +232,9 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
         ));
     }
     if cut_off(observed) {
-        judged.notes.push(format!(
-            "{} intents were listed, more are not given",
-            observed.len() - 1
-        ));
+        judged
+            .notes
+            .push(format!("{} intents were listed, more are not given", observed.len()));
     }
     if !moving.is_empty() {
         judged
@@ -226,6 +242,13 @@ pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
             .push(format!("{} intents were under way: see in-flight", moving.len()));
     }
     judged
+}
+
+fn ended(objects: &Objects, subject: &str) -> bool {
+    objects
+        .0
+        .get(subject)
+        .is_some_and(|fields| fields.contains_key("status") && !under_way(fields))
 }
 
 fn under_way(fields: &Fields) -> bool {
@@ -238,7 +261,7 @@ fn under_way(fields: &Fields) -> bool {
 /// Whether there are more intents than the lists give: of the others an absence proves nothing.
 fn cut_off(observed: &Objects) -> bool {
     let all = observed.0.get(ALL).and_then(|fields| fields.get("total")?.as_u64());
-    all.is_some_and(|all| all >= observed.len() as u64)
+    all.is_some_and(|all| all > observed.len() as u64)
 }
 
 /// Without intents under way, without what the lists do not give and without traces that the sample left out.
@@ -248,7 +271,7 @@ fn comparable(objects: &Objects, observed: &Objects, moving: &BTreeSet<&String>)
     for (subject, fields) in objects.0.iter().filter(|(subject, _)| !moving.contains(subject)) {
         let mut fields = fields.clone();
         let seen = observed.0.get(subject);
-        if subject == ALL || (cut_off && seen.is_none()) {
+        if cut_off && seen.is_none() {
             continue;
         }
         if observed.len() > SAMPLE && seen.is_some_and(|seen| !seen.contains_key("stages")) {
@@ -307,6 +330,7 @@ mod tests {
         let mut stages: Vec<Stage> = stages
             .iter()
             .map(|(id, name, time)| Stage {
+                whole: json!([id]),
                 id: *id,
                 name: (*name).to_owned(),
                 time: (*time).to_owned(),
@@ -338,6 +362,18 @@ mod tests {
             ..Expected::default()
         };
         judge(&expected, is)
+    }
+
+    #[test]
+    fn an_ended_intent_that_the_backup_has_under_way_is_a_finding() {
+        let (was, rows) = (acked(), trace("dispatched", &[(1, "received", "01")]));
+        let is = trace("failed", &[(1, "received", "01"), (2, "failed", "02")]);
+        let expected = Expected {
+            baseline: Some(&was),
+            rows: Some(&rows),
+            ..Expected::default()
+        };
+        assert_eq!(judge(&expected, &is).verdict(), Verdict::Fail);
     }
 
     #[test]

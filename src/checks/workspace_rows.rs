@@ -2,6 +2,7 @@
 //!
 //! Reads tables only; never an answer of a service. Source: Beam 1.6.0, contract sections 2.11 and 4.3.
 
+use crate::checks::agent_rows::under_way;
 use crate::checks::expectation::Objects;
 use crate::checks::observing::{flag, parsed};
 use crate::checks::workspaces::{CHANNEL, IDENTITY, THREAD, TIMELINE_LIMIT, WORKSPACE, thread_subject};
@@ -22,6 +23,8 @@ pub fn from_rows(databases: &Databases) -> Result<Objects, DatabaseError> {
         "SELECT w.*, p.policy_json FROM workspaces w LEFT JOIN workspace_policies p ON p.workspace_id = w.id",
         &[],
     )?;
+    objects.set("list of workspaces", "total", workspaces.len());
+    objects.set_under_way(under_way(database)?);
     for row in workspaces {
         let slug = row.text("slug").unwrap_or_default();
         let subject = format!("workspace {slug}");
@@ -84,7 +87,11 @@ fn threads(database: &Database, objects: &mut Objects) -> Result<(), DatabaseErr
 fn copy(objects: &mut Objects, subject: &str, row: &Row, fields: &[(&str, &str)]) {
     for (name, column) in fields {
         let value = row.cell(column).json();
-        let value = if FLAGS.contains(name) { flag(&value) } else { value };
+        let value = match *name {
+            "draftPayload" => parsed(row.text(column)),
+            name if FLAGS.contains(&name) => flag(&value),
+            _ => value,
+        };
         objects.set(subject, *name, value);
     }
 }

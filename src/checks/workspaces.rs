@@ -3,9 +3,11 @@
 //! Looks at every workspace and what hangs on it; never compares what moves with the clock or with connections. The rows
 //! are read in [`crate::checks::workspace_rows`]. Source: Beam 1.6.0, contract section 2.11.
 
-use crate::checks::expectation::{Expected, Objects};
-use crate::checks::observing::{ObserveError, array, integer, member, normal, side_by_side, text};
+use crate::checks::expectation::{Derived, Expected, Objects};
+use crate::checks::observing::{ObserveError, array, integer, member, missing, normal, side_by_side, text};
+use crate::checks::stages::digest as digest_of;
 use crate::client::Access;
+use crate::client::http::segment;
 use crate::evidence::{CheckId, Judgement};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -14,10 +16,51 @@ use std::collections::BTreeMap;
 pub const ID: CheckId = CheckId::Workspaces;
 
 const PLACE: &str = "GET /admin/workspaces";
-const PRIVATE: &[&str] = &["description", "notes", "summary"];
+const PRIVATE: &[&str] = &["description", "notes", "summary", "draftPayload"];
+const LIST: &str = "list of workspaces";
+
+/// What moves with the clock and with connections.
+pub(crate) const MOVING: &[&str] = &[
+    "generatedAt",
+    "markdown",
+    "lastSeenAgeHours",
+    "lifecycleStatus",
+    "connected",
+    "deliveryMode",
+    "hostHealth",
+    "runtimeSessionState",
+];
+const DERIVED: Derived<'_> = Derived {
+    windowed: &[
+        "healthStatus",
+        "stats",
+        "trustScore",
+        "lastSeen",
+        "lastDelivery",
+        "overview",
+        "digest",
+        "queue",
+    ],
+    from_intents: &[
+        "healthStatus",
+        "stats",
+        "trustScore",
+        "lastSeen",
+        "lastDelivery",
+        "trace",
+        "lastActivityAt",
+        "overview",
+        "digest",
+        "queue",
+    ],
+};
 
 /// Member of a workspace and column of its row.
-pub(crate) const WORKSPACE: [(&str, &str); 6] = [
+pub(crate) const WORKSPACE: [(&str, &str); 10] = [
+    ("id", "id"),
+    ("createdAt", "created_at"),
+    ("updatedAt", "updated_at"),
+    ("slug", "slug"),
     ("name", "name"),
     ("status", "status"),
     ("defaultThreadScope", "default_thread_scope"),
@@ -26,7 +69,11 @@ pub(crate) const WORKSPACE: [(&str, &str); 6] = [
     ("description", "description"),
 ];
 /// Member of an identity and column of its row.
-pub(crate) const IDENTITY: [(&str, &str); 8] = [
+pub(crate) const IDENTITY: [(&str, &str); 12] = [
+    ("id", "id"),
+    ("createdAt", "created_at"),
+    ("updatedAt", "updated_at"),
+    ("workspaceId", "workspace_id"),
     ("bindingType", "binding_type"),
     ("owner", "owner"),
     ("runtimeType", "runtime_type"),
@@ -37,7 +84,13 @@ pub(crate) const IDENTITY: [(&str, &str); 8] = [
     ("notes", "notes"),
 ];
 /// Member of a partner channel and column of its row.
-pub(crate) const CHANNEL: [(&str, &str); 5] = [
+pub(crate) const CHANNEL: [(&str, &str); 11] = [
+    ("id", "id"),
+    ("createdAt", "created_at"),
+    ("updatedAt", "updated_at"),
+    ("workspaceId", "workspace_id"),
+    ("lastSuccessAt", "last_success_at"),
+    ("lastFailureAt", "last_failure_at"),
     ("label", "label"),
     ("owner", "owner"),
     ("status", "status"),
@@ -45,7 +98,15 @@ pub(crate) const CHANNEL: [(&str, &str); 5] = [
     ("lastIntentNonce", "last_intent_nonce"),
 ];
 /// Member of a thread and column of its row.
-pub(crate) const THREAD: [(&str, &str); 6] = [
+pub(crate) const THREAD: [(&str, &str); 14] = [
+    ("id", "id"),
+    ("createdAt", "created_at"),
+    ("updatedAt", "updated_at"),
+    ("workspaceId", "workspace_id"),
+    ("title", "title"),
+    ("draftIntentType", "draft_intent_type"),
+    ("draftPayload", "draft_payload_json"),
+    ("lastActivityAt", "last_activity_at"),
     ("kind", "kind"),
     ("status", "status"),
     ("summary", "summary"),
@@ -61,52 +122,129 @@ pub(crate) const TIMELINE_LIMIT: usize = 250;
 /// # Errors
 /// A call that fails, an answer of another shape.
 pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
-    let workspaces = access.directory.workspaces().await?.value;
-    let looks = workspaces.iter().map(|workspace| one(access, workspace));
+    let answer = access.directory.get("/admin/workspaces").await?.body;
+    let workspaces = array(&answer, "workspaces", PLACE)?;
     let mut objects = Objects::default();
+    objects.set(LIST, "total", member(&answer, "total", PLACE)?.clone());
+    let looks = workspaces.iter().map(|workspace| one(access, workspace));
     for found in side_by_side(looks).await? {
         objects.0.extend(found.0);
     }
     Ok(objects)
 }
 
+/// What is read below a workspace: the end of the path, and what it is for.
+const PARTS: [&str; 9] = [
+    "",
+    "/policy",
+    "/identities",
+    "/partner-channels",
+    "/threads",
+    "/timeline?limit=250",
+    "/overview",
+    "/digest",
+    "/approval-queue",
+];
+
 async fn one(access: &Access, workspace: &Value) -> Result<Objects, ObserveError> {
     let slug = text(workspace, "slug", PLACE)?;
-    let directory = &access.directory;
-    let (policy, identities, channels, threads, timeline) = tokio::join!(
-        directory.workspace_policy(slug),
-        directory.identities(slug),
-        directory.channels(slug),
-        directory.threads(slug),
-        directory.timeline(slug),
-    );
+    let looks = PARTS.iter().map(|part| async move {
+        let path = format!("/admin/workspaces/{}{part}", segment(slug));
+        Ok(access.directory.get(&path).await?.body)
+    });
+    let answers = side_by_side(looks).await?;
+    let [
+        _,
+        policy,
+        identities,
+        channels,
+        threads,
+        timeline,
+        overview,
+        digest,
+        queue,
+    ] = answers.as_slice()
+    else {
+        return Err(missing("workspace", PLACE));
+    };
     let mut objects = Objects::default();
     let subject = format!("workspace {slug}");
-    copy(&mut objects, &subject, workspace, &WORKSPACE, PLACE)?;
-    let place = "GET /admin/workspaces/{slug}/policy";
-    objects.set(&subject, "policy", normal(member(&policy?.value, "policy", place)?));
+    has(workspace, &WORKSPACE, PLACE)?;
+    objects.whole(&subject, "", workspace, MOVING);
+    for (part, answer) in PARTS.iter().zip(&answers) {
+        let place = format!("GET /admin/workspaces/{{slug}}{part}");
+        objects.whole(&subject, "", member(answer, "workspace", &place)?, MOVING);
+    }
+    policy_and_reports(
+        &mut objects,
+        &subject,
+        policy,
+        &[("overview", overview), ("digest", digest), ("queue", queue)],
+    )?;
     let place = "GET /admin/workspaces/{slug}/identities";
-    for identity in &identities?.value {
+    for identity in listed(&mut objects, slug, identities, "bindings", place)? {
         let subject = format!("identity {slug}/{}", text(identity, "beamId", place)?);
-        copy(&mut objects, &subject, identity, &IDENTITY, place)?;
+        has(identity, &IDENTITY, place)?;
+        objects.whole(&subject, "", identity, MOVING);
     }
     let place = "GET /admin/workspaces/{slug}/partner-channels";
-    for channel in &channels?.value {
+    for channel in listed(&mut objects, slug, channels, "channels", place)? {
         let subject = format!("channel {slug}/{}", text(channel, "partnerBeamId", place)?);
-        copy(&mut objects, &subject, channel, &CHANNEL, place)?;
+        has(channel, &CHANNEL, place)?;
+        objects.whole(&subject, "", channel, MOVING);
     }
-    read_threads(access, slug, &threads?.value, &mut objects).await?;
+    let place = "GET /admin/workspaces/{slug}/threads";
+    let threads = listed(&mut objects, slug, threads, "threads", place)?;
+    read_threads(access, slug, threads, &mut objects).await?;
     let place = "GET /admin/workspaces/{slug}/timeline";
-    let mut entries = Vec::new();
-    for entry in &timeline?.value {
-        entries.push(format!(
-            "{} {}",
-            text(entry, "action", place)?,
-            text(entry, "target", place)?
-        ));
+    let (mut entries, mut whole) = (Vec::new(), Vec::new());
+    for entry in array(timeline, "entries", place)? {
+        let part = |name| text(entry, name, place);
+        entries.push(format!("{} {}", part("action")?, part("target")?));
+        whole.push(digest_of(&normal(entry)));
     }
-    objects.set(format!("timeline {slug}"), "entries", json!(entries));
+    let subject = format!("timeline {slug}");
+    if entries.len() < TIMELINE_LIMIT {
+        objects.set(&subject, "total", member(timeline, "total", place)?.clone());
+        objects.also(&subject, "total", entries.len());
+    }
+    objects.set(&subject, "entries", json!(entries));
+    objects.set(&subject, "whole entries", json!(whole));
     Ok(objects)
+}
+
+/// The policy with what follows from it, and the reports about a workspace.
+fn policy_and_reports(
+    objects: &mut Objects,
+    subject: &str,
+    policy: &Value,
+    reports: &[(&str, &Value)],
+) -> Result<(), ObserveError> {
+    let place = "GET /admin/workspaces/{slug}/policy";
+    objects.set(subject, "policy", normal(member(policy, "policy", place)?));
+    for (name, report) in [("effective policy", policy)].iter().chain(reports) {
+        for (part, value) in report.as_object().into_iter().flatten() {
+            if !["workspace", "policy"].contains(&part.as_str()) {
+                objects.whole(subject, &format!("{name}.{part}"), value, MOVING);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The items of a list of a workspace; its total is set beside their number.
+fn listed<'a>(
+    objects: &mut Objects,
+    slug: &str,
+    answer: &'a Value,
+    name: &str,
+    place: &str,
+) -> Result<&'a [Value], ObserveError> {
+    let items = array(answer, name, place)?;
+    let subject = format!("list of {slug}");
+    objects.set(&subject, name, member(answer, "total", place)?.clone());
+    objects.also(&subject, name, items.len());
+    Ok(items)
 }
 
 async fn read_threads(
@@ -126,36 +264,47 @@ async fn read_threads(
         titles.push(text(thread, "title", place)?);
     }
     let place = "GET /admin/workspaces/{slug}/threads/{id}";
-    for (title, (id, detail)) in titles.iter().zip(&details) {
+    for ((title, thread), (id, detail)) in titles.iter().zip(threads).zip(&details) {
         let repeats = titles.iter().filter(|other| *other == title).count() > 1;
         let subject = thread_subject(slug, title, *id, repeats);
-        copy(objects, &subject, member(detail, "thread", place)?, &THREAD, place)?;
-        let mut participants = Vec::new();
+        has(thread, &THREAD, place)?;
+        objects.whole(&subject, "", thread, MOVING);
+        objects.whole(&subject, "", member(detail, "thread", place)?, MOVING);
+        objects.whole(
+            &format!("workspace {slug}"),
+            "",
+            member(detail, "workspace", place)?,
+            MOVING,
+        );
+        let (mut participants, mut whole) = (Vec::new(), Vec::new());
         for participant in array(detail, "participants", place)? {
+            let part = |name| text(participant, name, place);
             participants.push(format!(
                 "{}:{}:{}",
-                text(participant, "principalType", place)?,
-                text(participant, "principalId", place)?,
-                text(participant, "role", place)?,
+                part("principalType")?,
+                part("principalId")?,
+                part("role")?,
             ));
+            let mut participant = normal(participant);
+            if let Some(identity) = participant.get_mut("identity").and_then(Value::as_object_mut) {
+                // The agent's own: the source moves them until its stop.
+                identity.retain(|name, _| !["lastSeen", "trustScore"].contains(&name.as_str()));
+            }
+            whole.push(digest_of(&participant));
         }
         participants.sort_unstable();
+        whole.sort_unstable();
         objects.set(&subject, "participants", json!(participants));
+        objects.set(&subject, "whole participants", json!(whole));
     }
     Ok(())
 }
 
-fn copy(
-    objects: &mut Objects,
-    subject: &str,
-    from: &Value,
-    fields: &[(&str, &str)],
-    place: &str,
-) -> Result<(), ObserveError> {
-    for (name, _) in fields {
-        objects.set(subject, *name, member(from, name, place)?.clone());
-    }
-    Ok(())
+/// Whether an object has every member that its row has.
+fn has(value: &Value, fields: &[(&str, &str)], place: &str) -> Result<(), ObserveError> {
+    fields
+        .iter()
+        .try_for_each(|(name, _)| member(value, name, place).map(drop))
 }
 
 /// A thread is named by its title, and by its id too where the title repeats in its workspace.
@@ -170,14 +319,20 @@ pub(crate) fn thread_subject(slug: &str, title: &str, id: i64, repeats: bool) ->
 /// Holds every workspace and its parts against ledger, baseline and rows.
 #[must_use]
 pub fn judge(expected: &Expected<'_>, observed: &Objects) -> Judgement {
-    let mut judged = expected.judge(observed, "workspace objects", PLACE, PRIVATE);
+    let (baseline, rows) = expected.lasting(&DERIVED);
+    let mut judged = Expected {
+        ledger: expected.ledger,
+        baseline: baseline.as_ref(),
+        rows: rows.as_ref(),
+    }
+    .judge(observed, "workspace objects", PLACE, PRIVATE);
     judged.observed = kinds(observed);
     judged
 }
 
 fn kinds(objects: &Objects) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for subject in objects.0.keys() {
+    for subject in objects.0.keys().filter(|subject| !subject.starts_with("list ")) {
         let kind = subject.split(' ').next().unwrap_or_default();
         *counts.entry(kind).or_default() += 1;
     }

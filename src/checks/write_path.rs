@@ -5,7 +5,7 @@
 //! for dead letters too: its status is looked at, not the code. Run it after everything that counts rows. Source: Beam 1.6.0,
 //! contract sections 2.5 to 2.9, 3.2 and 3.3.
 
-use crate::checks::attempt::{self, Attempt, ending};
+use crate::checks::attempt::{self, Attempt, echoing, ending};
 use crate::client::Access;
 use crate::client::http::{ClientError, Reply, segment};
 use crate::client::signing::{Intent, KeyPair};
@@ -81,8 +81,13 @@ pub async fn observe(access: &Access, writer: &Writer<'_>) -> Vec<Attempt> {
     if attempts.iter().any(|attempt| !attempt.holds()) {
         return attempts;
     }
-    let echo = intent(writer, &sender, ECHO, "echo");
-    send(access, &echo, &sender, ECHO_STAGES, &mut attempts).await;
+    let echo = Errand {
+        intent: intent(writer, &sender, ECHO, "echo"),
+        sender: &sender,
+        answer: ("/payload/message", json!("Echo: drill echo")),
+        stages: ECHO_STAGES,
+    };
+    send(access, &echo, &mut attempts).await;
     for from in [Some(sender.beam_id.as_str()), writer.bus_sender].into_iter().flatten() {
         attempts.push(allow(access, &recipient.beam_id, from).await);
     }
@@ -97,8 +102,13 @@ pub async fn observe(access: &Access, writer: &Writer<'_>) -> Vec<Attempt> {
         )),
         Ok(connected) => {
             attempts.push(Attempt::new("WebSocket recipient", place, "connected", "connected"));
-            let delivered = intent(writer, &sender, &recipient.beam_id, "websocket");
-            send(access, &delivered, &sender, WEBSOCKET_STAGES, &mut attempts).await;
+            let delivered = Errand {
+                intent: intent(writer, &sender, &recipient.beam_id, "websocket"),
+                sender: &sender,
+                answer: ("/payload", json!({"accepted": true})),
+                stages: WEBSOCKET_STAGES,
+            };
+            send(access, &delivered, &mut attempts).await;
             if let Some(bus_sender) = writer.bus_sender {
                 carry(access, writer, bus_sender, &recipient.beam_id, &mut attempts).await;
             }
@@ -120,11 +130,26 @@ async fn register(access: &Access, newcomer: &Newcomer) -> Attempt {
         .anonymous()
         .call(Method::POST, "/agents/register", Some(&body))
         .await;
+    let shown = [
+        ("/beam_id", body["beamId"].clone()),
+        ("/display_name", body["displayName"].clone()),
+        ("/capabilities", body["capabilities"].clone()),
+        ("/public_key", body["publicKey"].clone()),
+        ("/keyState/active/publicKey", body["publicKey"].clone()),
+        ("/keyState/active/beamId", body["beamId"].clone()),
+        ("/keyState/active/status", Value::from("active")),
+        ("/keyState/total", Value::from(1)),
+        ("/org", Value::from("recovery-drill")),
+        ("/visibility", Value::from("unlisted")),
+        ("/personal", Value::Bool(false)),
+        ("/flagged", Value::Bool(false)),
+        ("/email", Value::Null),
+    ];
     Attempt::new(
         format!("new agent {}", newcomer.beam_id),
         REGISTER,
         "201",
-        ending(&answer),
+        echoing(&answer, 201, &shown),
     )
 }
 
@@ -135,11 +160,16 @@ async fn allow(access: &Access, target: &str, from: &str) -> Attempt {
         .anonymous()
         .call(Method::POST, "/acl", Some(&body))
         .await;
+    let shown = [
+        ("/target_beam_id", Value::from(target)),
+        ("/intent_type", Value::from(KIND)),
+        ("/allowed_from", Value::from(from)),
+    ];
     Attempt::new(
         format!("access list entry for {from}"),
         "POST /acl",
         "201",
-        ending(&answer),
+        echoing(&answer, 201, &shown),
     )
 }
 
@@ -154,14 +184,27 @@ fn intent(writer: &Writer<'_>, sender: &Newcomer, to: &str, what: &str) -> Inten
     }
 }
 
-async fn send(access: &Access, intent: &Intent, sender: &Newcomer, stages: &str, attempts: &mut Vec<Attempt>) {
+/// What is sent, and what has to come of it.
+struct Errand<'a> {
+    intent: Intent,
+    sender: &'a Newcomer,
+    /// The member of the answer that the recipient gives, and its value.
+    answer: (&'a str, Value),
+    stages: &'a str,
+}
+
+async fn send(access: &Access, errand: &Errand<'_>, attempts: &mut Vec<Attempt>) {
+    let Errand { intent, sender, .. } = errand;
     let answer = access
         .directory
         .anonymous()
         .send_intent(&intent.frame(&sender.key))
         .await;
+    let shown = [("/nonce", Value::from(intent.nonce.as_str())), errand.answer.clone()];
     let observed = match &answer {
-        Ok(reply) if reply.status == 200 && reply.body["success"] == true => "200 success".to_owned(),
+        Ok(reply) if reply.status == 200 && reply.body["success"] == true => {
+            echoing(&answer, 200, &shown).replacen("200", "200 success", 1)
+        }
         other => ending(other),
     };
     attempts.push(Attempt::new(
@@ -170,7 +213,7 @@ async fn send(access: &Access, intent: &Intent, sender: &Newcomer, stages: &str,
         "200 success",
         observed,
     ));
-    attempts.push(traced(access, &intent.nonce, stages).await);
+    attempts.push(traced(access, &intent.nonce, errand.stages).await);
 }
 
 /// The trace shows that nonce acknowledged, with these recorded stages.
@@ -178,10 +221,15 @@ async fn traced(access: &Access, nonce: &str, stages: &str) -> Attempt {
     let path = format!("/observability/intents/{}", segment(nonce));
     let answer = access.directory.call(Method::GET, &path, None).await;
     let expected = format!("acked: {stages}");
-    Attempt::new(format!("trace of {nonce}"), TRACE, &expected, seen_trace(&answer))
+    Attempt::new(
+        format!("trace of {nonce}"),
+        TRACE,
+        &expected,
+        seen_trace(nonce, &answer),
+    )
 }
 
-fn seen_trace(answer: &Result<Reply, ClientError>) -> String {
+fn seen_trace(nonce: &str, answer: &Result<Reply, ClientError>) -> String {
     let Ok(Reply { status: 200, body, .. }) = answer else {
         return ending(answer);
     };
@@ -192,6 +240,10 @@ fn seen_trace(answer: &Result<Reply, ClientError>) -> String {
         .filter(recorded)
         .map(|stage| stage["stage"].as_str().unwrap_or("?"))
         .collect();
+    let own = |shown: &Value| shown["nonce"] == nonce;
+    if !own(&body["intent"]) || !body["stages"].as_array().is_some_and(|stages| stages.iter().all(own)) {
+        return "the trace of another nonce".to_owned();
+    }
     let status = body["intent"]["status"].as_str().unwrap_or("no status");
     format!("{status}: {}", stages.join(", "))
 }
@@ -212,6 +264,9 @@ async fn carry(access: &Access, writer: &Writer<'_>, from: &str, to: &str, attem
         .ok()
         .and_then(|reply| reply.body["message_id"].as_str().map(str::to_owned));
     let observed = match &first {
+        Ok(reply) if reply.body["nonce"] != nonce.as_str() && matches!(reply.status, 200 | 201) => {
+            format!("{}, another nonce", reply.status)
+        }
         Ok(reply) if matches!(reply.status, 200 | 201) => {
             let status = reply.body["status"].as_str().unwrap_or("no status");
             match reply.error_code() {
@@ -256,12 +311,25 @@ async fn carry(access: &Access, writer: &Writer<'_>, from: &str, to: &str, attem
             .value
             .iter()
             .find(|message| message["nonce"] == nonce.as_str())
-            .and_then(|message| message["status"].as_str())
-            .map_or_else(|| "absent".to_owned(), str::to_owned),
+            .map_or_else(|| "absent".to_owned(), |message| kept(message, from, to)),
         Err(error) => ending(&Err(error)),
     };
     attempts.push(Attempt::new(format!("message {nonce}"), HISTORY, "delivered", observed));
     attempts.push(trace);
+}
+
+/// The status of a message that is kept as it was sent.
+fn kept(message: &Value, from: &str, to: &str) -> String {
+    let sent = [
+        ("sender", json!(from)),
+        ("recipient", json!(to)),
+        ("intent", json!(KIND)),
+        ("payload", json!({"message": "drill bus"})),
+    ];
+    match sent.iter().find(|(name, value)| message[*name] != *value) {
+        Some((name, _)) => format!("another {name}"),
+        None => message["status"].as_str().unwrap_or("no status").to_owned(),
+    }
 }
 
 /// Every step has to go through.
@@ -319,10 +387,14 @@ mod tests {
 
     #[test]
     fn invented_stages_are_not_counted() {
-        let body = json!({"intent": {"status": "acked"}, "stages": [{"id": 0, "stage": "received"}, {"id": 4, "stage": "acked"}]});
-        assert_eq!(seen_trace(&answer(200, body)), "acked: acked");
+        let body = json!({
+            "intent": {"nonce": "n", "status": "acked"},
+            "stages": [{"id": 0, "nonce": "n", "stage": "received"}, {"id": 4, "nonce": "n", "stage": "acked"}]
+        });
+        assert_eq!(seen_trace("n", &answer(200, body.clone())), "acked: acked");
+        assert_eq!(seen_trace("m", &answer(200, body)), "the trace of another nonce");
         assert_eq!(
-            seen_trace(&answer(404, json!({"errorCode": "NOT_FOUND"}))),
+            seen_trace("n", &answer(404, json!({"errorCode": "NOT_FOUND"}))),
             "404 NOT_FOUND"
         );
     }

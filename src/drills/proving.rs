@@ -232,7 +232,7 @@ fn landmark(databases: &Databases, written: Option<&Written>) -> Option<rto::Lan
             .get(&CheckId::Acl)?
             .0
             .keys()
-            .next()?
+            .find(|subject| subject.starts_with("acl "))?
             .split(' ')
             .nth(1)?
             .to_owned();

@@ -3,7 +3,8 @@
 use crate::checks::expectation::{Expected, Objects};
 use crate::checks::observing::ObserveError;
 use crate::checks::{
-    acl, agents, audit, bus, health, notifications, release, requests, roles, traces, workspace_rows, workspaces,
+    acl, agent_rows, agents, audit, bus, health, notifications, release, requests, roles, trace_rows, traces,
+    workspace_rows, workspaces,
 };
 use crate::client::Access;
 use crate::evidence::{CheckId, Judgement};
@@ -84,13 +85,13 @@ pub async fn look(access: &Access) -> Vec<Look> {
 pub fn rows(id: CheckId, databases: &Databases, identity: &str) -> Result<Option<Objects>, DatabaseError> {
     match id {
         CheckId::Health => health::from_rows(databases).map(Some),
-        CheckId::Agents => agents::from_rows(databases).map(Some),
+        CheckId::Agents => agent_rows::from_rows(databases).map(Some),
         CheckId::Acl => acl::from_rows(databases).map(Some),
         CheckId::Roles => roles::from_rows(databases, identity).map(Some),
         CheckId::Requests => requests::from_rows(databases).map(Some),
         CheckId::Notifications => notifications::from_rows(databases).map(Some),
         CheckId::Workspaces => workspace_rows::from_rows(databases).map(Some),
-        CheckId::Traces => traces::from_rows(databases).map(Some),
+        CheckId::Traces => trace_rows::from_rows(databases).map(Some),
         CheckId::Bus => bus::from_rows(databases).map(Some),
         CheckId::Audit => audit::from_rows(databases).map(Some),
         _ => Ok(None),

@@ -49,7 +49,7 @@ pub async fn ask(
     access: &Access,
 ) -> Result<(), Stop> {
     let given = given_signers(context);
-    ask_credentials(context, deployment, written, &given, access).await?;
+    ask_credentials(context, deployment, rows.expected, written, &given, access).await?;
     let signers = written.map_or(given, |written| written.seeded.credentials.keys.clone());
     // The sender of new bus messages must be one for which the bus signs, and must stay itself.
     write_anew(context, deployment, &signers, access).await?;
@@ -59,6 +59,7 @@ pub async fn ask(
 async fn ask_credentials(
     context: &mut DrillContext,
     deployment: &Deployment,
+    databases: &Databases,
     written: Option<&Written>,
     given: &Signers,
     access: &Access,
@@ -69,6 +70,8 @@ async fn ask_credentials(
     let held = match written {
         Some(written) => Held {
             issuer_key: written.issuer.clone().or_else(pinned),
+            // A table that cannot be read is told by the checks at rest.
+            orgs: credentials::orgs_from_rows(databases).unwrap_or_default(),
             ..Held::of_seed(&written.seeded.credentials, bus_key)
         },
         None if given.is_empty() && session.is_none() => {
