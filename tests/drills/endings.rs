@@ -2,9 +2,9 @@
 
 use crate::running::{assert_verdict, evidence, perform, processes_in, request};
 use recovery_drills::drills;
-use recovery_drills::drills::context::Quiet;
+use recovery_drills::drills::context::{Base, Quiet};
 use recovery_drills::drills::stages::{Reached, Stages};
-use recovery_drills::evidence::{Evidence, StepOutcome, Verdict};
+use recovery_drills::evidence::{CheckId, Evidence, StepOutcome, Verdict};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,4 +88,15 @@ async fn a_step_that_fails_after_the_stop_fails_the_drill() {
         .map(|step| step.name.as_str())
         .collect();
     assert_eq!(failed, ["restore into the clean instances' place"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_that_finds_nothing_to_look_at_makes_the_drill_inconclusive_and_is_the_only_one() {
+    let (mut request, _folder) = request(68);
+    request.base = Base::NoWorkspaces;
+    let evidence = evidence(request).await;
+    assert_verdict(&evidence, Verdict::Inconclusive);
+    let others = evidence.checks.iter().filter(|check| check.verdict != Verdict::Pass);
+    let ids: Vec<CheckId> = others.map(|check| check.id).collect();
+    assert_eq!(ids, [CheckId::Workspaces]);
 }
