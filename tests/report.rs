@@ -104,7 +104,16 @@ fn passed() -> Evidence {
             clean_digest: Some("cd".repeat(32)),
             restored_digest: Some(digest),
         },
-        detection: Detection::default(),
+        detection: Detection {
+            injected: Some(100),
+            detected: Some(99),
+            missed: Some(vec!["acl-lost".to_owned()]),
+            alone_injected: Some(90),
+            alone_detected: Some(80),
+            false_alarms: Some(0),
+            clean_runs: Some(14),
+            not_measured: Some("3 of 117 faults were left out: the limit of 20 s passed".to_owned()),
+        },
     }
 }
 
@@ -150,6 +159,10 @@ fn interrupted() -> Evidence {
     evidence.snapshots.clear();
     evidence.polarity = Polarity::default();
     evidence.objectives = Objectives::default();
+    evidence.detection = Detection {
+        not_measured: Some("the drill ended before".to_owned()),
+        ..Detection::default()
+    };
     evidence.steps = vec![step("seed the source", StepOutcome::Failed, "interrupted")];
     evidence.not_asked = vec![
         NotAsked {

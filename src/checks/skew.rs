@@ -37,14 +37,14 @@ pub struct Pair {
 pub struct Facts {
     /// Every bus message.
     pub pairs: Vec<Pair>,
-    /// Nonces that the ledger sent through the bus and got acknowledged, but the bus does not know; by whether the
-    /// directory knows them.
+    /// Nonces that must be on the bus, but the bus does not know them; by whether the directory does.
     pub lost_by_bus: Vec<(String, bool)>,
     /// Whether the audit log tells of a prune: then missing intents are lawful.
     pub was_pruned: bool,
 }
 
-/// Joins both files of one set. `sent` are the nonces of acknowledged bus writes before the cut; empty without a ledger.
+/// Joins both files of one set. `sent` are the nonces that must be on the bus: of acknowledged writes before the cut; without
+/// a ledger those that both files of the source know.
 ///
 /// # Errors
 /// [`DatabaseError`].
@@ -134,7 +134,7 @@ pub fn judge(facts: &Facts) -> Judgement {
         };
         judged.findings.push(Finding::new(
             format!("nonce {}", short(nonce)),
-            "a bus message (ledger)",
+            "a bus message (ledger or source)",
             observed,
             Service::Bus.database_file(),
         ));

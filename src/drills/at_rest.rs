@@ -11,7 +11,7 @@ use crate::drills::taking::Taken;
 use crate::evidence::{CheckId, Finding, Judgement, Verdict};
 use crate::restore::Places;
 use crate::seed::ledger::{Area, Ledger};
-use crate::snapshot::database::{DatabaseError, Databases};
+use crate::snapshot::database::{Database, DatabaseError, Databases};
 use crate::snapshot::manifest::Manifest;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -178,7 +178,7 @@ pub async fn snapshot(
                     looks.map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 });
                 all.extend(each.into_iter().flatten());
-                all.extend(across(&folder, ledger, rpo_limit));
+                all.extend(across(&folder, Some(&independent), ledger, rpo_limit));
                 all
             })
             .await?;
@@ -242,7 +242,12 @@ pub(crate) fn by_itself(folder: &Path, taken_at: Option<jiff::Timestamp>) -> Jud
 }
 
 /// What needs both databases, and the ledger.
-pub(crate) fn across(folder: &Path, ledger: Option<(Ledger, jiff::Timestamp)>, rpo_limit: u64) -> Vec<Judged> {
+pub(crate) fn across(
+    folder: &Path,
+    independent: Option<&Path>,
+    ledger: Option<(Ledger, jiff::Timestamp)>,
+    rpo_limit: u64,
+) -> Vec<Judged> {
     let now = jiff::Timestamp::now().as_millisecond();
     let window = Window {
         start_requested_ms: now,
@@ -256,7 +261,11 @@ pub(crate) fn across(folder: &Path, ledger: Option<(Ledger, jiff::Timestamp)>, r
             return [failed(CheckId::Skew)].into_iter().chain(lost).collect();
         }
     };
-    let sent: BTreeSet<String> = ledger.iter().flat_map(|(ledger, _)| bus_nonces(ledger)).collect();
+    let sent: BTreeSet<String> = match &ledger {
+        Some((ledger, _)) => bus_nonces(ledger).into_iter().collect(),
+        // What cannot be read there is told by the row comparison.
+        None => independent.and_then(|set| known_to_both(set).ok()).unwrap_or_default(),
+    };
     let mut all = vec![judged(
         CheckId::Skew,
         None,
@@ -285,6 +294,19 @@ fn bus_nonces(ledger: &Ledger) -> Vec<String> {
     subjects
         .filter_map(|subject| subject.strip_prefix("message ").map(str::to_owned))
         .collect()
+}
+
+/// Nonces that both services of a set know: the bus sent them.
+fn known_to_both(folder: &Path) -> Result<BTreeSet<String>, DatabaseError> {
+    let databases = Databases::open(folder)?;
+    let nonces = |database: &Database, sql: &str| {
+        let rows = database.rows(sql, &[])?;
+        let texts = rows.iter().filter_map(|row| row.text("nonce").map(str::to_owned));
+        Ok::<BTreeSet<String>, DatabaseError>(texts.collect())
+    };
+    let intents = nonces(&databases.directory, "SELECT nonce FROM intent_log")?;
+    let messages = nonces(&databases.bus, "SELECT nonce FROM beam_messages")?;
+    Ok(intents.intersection(&messages).cloned().collect())
 }
 
 /// Looks at the restored files, before any service opens them, and at every row of all three places.

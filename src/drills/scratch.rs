@@ -461,8 +461,13 @@ impl Copy<'_> {
             let places = [(Place::Source, source.as_path()), (Place::Snapshot, own.as_path())];
             outcome.take(vec![at_rest::rows(service, &places, &specimen.required)]);
         }
-        let ledger = specimen.ledger.clone();
-        outcome.take(at_rest::across(&self.snapshot, ledger, specimen.rpo_limit));
+        let (independent, ledger) = (Some(specimen.independent.as_path()), specimen.ledger.clone());
+        outcome.take(at_rest::across(
+            &self.snapshot,
+            independent,
+            ledger,
+            specimen.rpo_limit,
+        ));
     }
 
     /// What is left without source and ledger.
@@ -478,7 +483,7 @@ impl Copy<'_> {
                 alone.take(at_rest::of_service(service, &self.snapshot, None, plain, &self.folder));
             }
         }
-        alone.take(at_rest::across(&self.snapshot, None, 0));
+        alone.take(at_rest::across(&self.snapshot, None, None, 0));
         alone.failed
     }
 
