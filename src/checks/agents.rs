@@ -36,7 +36,7 @@ pub(crate) const MOVING: &[&str] = &["connected", "api_key_hash"];
 pub(crate) const LIVELY: &[&str] = &["last_seen", "trust_score"];
 const DERIVED: Derived<'_> = Derived {
     windowed: LIVELY,
-    from_intents: &["intentStats", "score", "last_seen", "trust_score"],
+    from_intents: &["intentStats", "score", "trust_total", "last_seen", "trust_score"],
 };
 /// Of how many agents everything is read; of all others key state and shield alone.
 const SAMPLE: usize = 500;
@@ -221,9 +221,9 @@ async fn lists(access: &Access, objects: &mut Objects) -> Result<(), ObserveErro
     for score in &scores {
         let pair = format!("{} to {}", text(score, "from", place)?, text(score, "to", place)?);
         let shown = [member(score, "score", place)?, member(score, "lastUpdated", place)?];
-        objects.also("list of trust", format!("{pair} score"), normal(&json!(shown)));
+        objects.also(&format!("list of trust {pair}"), "score", normal(&json!(shown)));
     }
-    objects.also("list of trust", "total score", member(&trust, "total", place)?.clone());
+    objects.also("list of trust", "trust_total", member(&trust, "total", place)?.clone());
     objects.whole("list of limits", "public", &policy?.body, &[]);
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::drills::source::Written;
 use crate::drills::stages::Reached;
 use crate::drills::taking::Taken;
 use crate::drills::{at_rest, replays, scratch, self_test, source};
-use crate::evidence::{CheckId, Component, Judgement};
+use crate::evidence::{CheckId, Component, Finding, Judgement};
 use crate::snapshot::database::{DatabaseError, Databases};
 use crate::snapshot::summary;
 use std::collections::BTreeMap;
@@ -269,7 +269,22 @@ async fn read_back(
             let detail = format!("by magic link, as {}", session.role);
             Ok::<_, ProvingError>((session, detail))
         })
-        .await?;
+        .await;
+    let session = match session {
+        Ok(session) => session,
+        Err(stop) => {
+            // An operator who cannot log in has no role; what needs a session cannot be asked any more.
+            let refused = Finding::new("operator's login", "a session", stop.cause.as_str(), "restored directory");
+            let judged = Judgement {
+                expected: "the operator logs in".to_owned(),
+                observed: "no session".to_owned(),
+                findings: vec![refused],
+                ..Judgement::default()
+            };
+            context.record(CheckId::Roles, None, judged, Duration::ZERO);
+            return Err(stop);
+        }
+    };
     context.secrets.add(session.token.expose());
     let looks = context
         .step("read everything back", async {
