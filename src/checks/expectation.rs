@@ -71,6 +71,12 @@ impl Objects {
         kept
     }
 
+    /// Drops subjects that these rows do not know; lists stay.
+    pub fn keep_known(&mut self, rows: &Objects) {
+        self.0
+            .retain(|subject, _| is_list(subject) || rows.0.contains_key(subject));
+    }
+
     /// Without the subjects that `window` does not show, where a service gives no more than `cap` of them. Of what was cut off
     /// an absence proves nothing.
     #[must_use]

@@ -153,6 +153,10 @@ async fn on_template(
             alarms.extend(clean.refused.map(|step| Finding::new("drill", "passes", step, "template")));
         }
         asked = clean.asked;
+        if campaign.request.from.is_some() {
+            // Of credentials only what --keys gives is at hand: too little to be counted on.
+            asked.remove(&CheckId::Credentials);
+        }
     }
     if !alarms.is_empty() || untouched.refused.is_some() {
         // The untouched template alarms: nothing else can be claimed.
@@ -167,7 +171,7 @@ async fn on_template(
         score.random = guess(campaign, &specimen, progress)?;
     }
     let at_rest = at_rest(campaign, &faults, &specimen, progress)?;
-    let mut started = side_by_side(&starts, campaign, template, progress).await?;
+    let mut started = side_by_side(&starts, campaign, template, &asked, progress).await?;
     for (fault, outcome) in faults.iter().zip(at_rest) {
         let trial = started.iter().position(|(id, _)| *id == fault.id.0);
         let trial = trial.map(|at| started.swap_remove(at).1);
@@ -187,6 +191,11 @@ fn named(campaign: &Campaign, fault: &Fault, asked: Option<&BTreeSet<CheckId>>, 
     let Some(asked) = asked else {
         return specimen.asked(fault);
     };
+    of_asked(campaign, fault, asked)
+}
+
+/// The checks named, of a given set those that are asked of it.
+fn of_asked(campaign: &Campaign, fault: &Fault, asked: &BTreeSet<CheckId>) -> Vec<CheckId> {
     let is_asked = |id: &CheckId| campaign.request.from.is_none() || asked.contains(id);
     fault.caught_by.iter().copied().filter(is_asked).collect()
 }
@@ -375,17 +384,12 @@ async fn side_by_side(
     faults: &[&Fault],
     campaign: &Campaign,
     template: &Template,
+    asked: &BTreeSet<CheckId>,
     progress: &dyn Progress,
 ) -> Result<Vec<(String, Trial)>, UsageError> {
     let trials = faults.iter().map(|fault| async move {
         let trial = Box::pin(template.try_out(Some(fault))).await?;
-        let named: Vec<CheckId> = fault
-            .caught_by
-            .iter()
-            .copied()
-            .filter(|id| campaign.request.from.is_none() || trial.asked.contains(id))
-            .collect();
-        progress.ended(&told(fault, &trial, &named));
+        progress.ended(&told(fault, &trial, &of_asked(campaign, fault, asked)));
         Ok::<_, UsageError>((fault.id.0.clone(), trial))
     });
     // On one task: a drill holds database handles, which do not move between threads; the heavy parts have threads of their own.

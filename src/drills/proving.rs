@@ -116,7 +116,14 @@ pub async fn prove(
         None => context.record(CheckId::Rto, None, Judgement::default(), Duration::ZERO),
     }
     changed_files(context, &databases, prepared, &pair).await?;
-    let read = Box::pin(read_back(context, deployment, &expected, written, &mut access, &pair)).await;
+    let read = Box::pin(read_back(
+        context,
+        deployment,
+        &expected,
+        (taken, written),
+        &mut access,
+        &pair,
+    )).await;
     if read.is_ok() {
         let rows = Rows {
             restored: &databases,
@@ -258,7 +265,7 @@ async fn read_back(
     context: &mut DrillContext,
     deployment: &Deployment,
     databases: &Databases,
-    written: Option<&Written>,
+    (taken, written): (&Taken, Option<&Written>),
     access: &mut Access,
     pair: &Pair,
 ) -> Result<(), Stop> {
@@ -299,7 +306,7 @@ async fn read_back(
         .await?;
     let identity = deployment.identity.clone().unwrap_or_default();
     for look in looks {
-        let judged = judged(&look, databases, &identity, written, deployment, pair);
+        let judged = judged(&look, databases, &identity, (taken, written), deployment, pair);
         let nothing = judged.items == 0 && judged.findings.is_empty();
         if nothing && context.request.from.is_some() {
             context.not_asked(look.id.name(), NO_ROWS);
@@ -314,7 +321,7 @@ fn judged(
     look: &Look,
     databases: &Databases,
     identity: &str,
-    written: Option<&Written>,
+    (taken, written): (&Taken, Option<&Written>),
     deployment: &Deployment,
     pair: &Pair,
 ) -> Judgement {
@@ -322,7 +329,8 @@ fn judged(
         Ok(seen) => seen,
         Err(error) => return error.judgement(look.id.name()),
     };
-    let baseline = written.and_then(|written| written.baseline.get(&look.id));
+    let baseline = written.map(|written| &written.baseline).or(taken.baseline.as_ref());
+    let baseline = baseline.and_then(|baseline| baseline.get(&look.id));
     if look.id == CheckId::Release {
         let truth = release::Truth {
             before: baseline,

@@ -1,5 +1,6 @@
 //! Taking the set that is restored: from the stopped source, or from a given backup; always with a second, independent copy.
 
+use crate::checks::expectation::Objects;
 use crate::checks::polarity::{self, Witness};
 use crate::deployment::Service;
 use crate::drills::context::{DrillContext, Stop, UsageError, chain};
@@ -7,13 +8,14 @@ use crate::drills::instances::Deployment;
 use crate::drills::source::{StoppedSource, Written};
 use crate::drills::stages::{Reached, StageError, Stages};
 use crate::drills::{Ending, at_rest};
-use crate::evidence::{SchemaPrints, SnapshotRecord, StoredFile, TableRecord};
+use crate::evidence::{CheckId, SchemaPrints, SnapshotRecord, StoredFile, TableRecord};
 use crate::snapshot::adopt::AdoptError;
 use crate::snapshot::copying::CopyError;
 use crate::snapshot::database::Database;
 use crate::snapshot::file_set::{FileSet, RawSet, usual};
 use crate::snapshot::manifest::{FILE_NAME, Manifest, ManifestError};
 use crate::snapshot::{self, Request, Snapshot, TakeError};
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +56,8 @@ pub struct Taken {
     pub expected: PathBuf,
     /// The raw sets, where the harness took them.
     pub raw: Option<[RawSet; 2]>,
+    /// What services answer that run on a copy of a given set, where it plays the source of faults.
+    pub baseline: Option<BTreeMap<CheckId, Objects>>,
     /// The source's file sets from before its last writes, where the harness kept them; only faults need them.
     pub earlier: Option<[FileSet; 2]>,
     /// The source's file sets; under `--from` the given ones.
@@ -158,6 +162,7 @@ fn take(request: Request, sets: &[FileSet; 2], independent: PathBuf, stages: &St
         sealed: Some(sealed),
         independent,
         raw: Some(raw),
+        baseline: None,
         earlier: None,
         source_sets: sets.to_vec(),
         witnesses,
@@ -274,6 +279,7 @@ fn given_snapshot(given: &Path, work: &Path) -> Result<Taken, TakingError> {
         sealed: None,
         independent,
         raw: None,
+        baseline: None,
         earlier: None,
         source_sets: sets.to_vec(),
         witnesses,
@@ -314,6 +320,7 @@ fn plain_backup(
         manifest,
         independent,
         raw: Some(adopted.raw),
+        baseline: None,
         earlier: None,
         source_sets: sets.to_vec(),
         witnesses,

@@ -2,6 +2,7 @@
 //!
 //! What can be judged at rest is judged at rest; only what needs a running pair starts one. A template is never changed.
 
+use crate::checks::expectation::Objects;
 use crate::deployment::Service;
 use crate::drills::backup_restore::{self, Taking};
 use crate::drills::context::{DrillContext, DrillRequest, Quiet, Stop, UsageError, chain, private_folder};
@@ -11,16 +12,17 @@ use crate::drills::scratch::{self, Specimen, copy_folder, copy_sets};
 use crate::drills::self_test::SelfTest;
 use crate::drills::stages::{Acted, Reached, Stages};
 use crate::drills::taking::Taken;
-use crate::drills::{Ending, at_rest, proving, whole};
+use crate::drills::{Ending, at_rest, proving, reads, source, whole};
 use crate::evidence::{CheckId, Finding, Verdict};
 use crate::faults::fault::{Expect, Fault, Injection, Stage, Start};
 use crate::faults::inject::{FaultError, Injected, inject};
 use crate::faults::target::{Live, Target};
 use crate::restore::Places;
+use crate::snapshot::database::Databases;
 use crate::snapshot::file_set::{FileSet, RawSet};
 use crate::snapshot::manifest::Manifest;
 use crate::snapshot::{self, Request};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -150,6 +152,7 @@ impl Template {
         if request.from.is_some() {
             // The given set plays the source: its own rows must be seen again, whatever becomes of the snapshot.
             taking.taken.expected.clone_from(&taking.taken.independent);
+            taking.taken.baseline = Some(Box::pin(answers_of_given(&mut context, &mut taking)).await?);
         }
         Ok(Template {
             request,
@@ -336,6 +339,7 @@ impl Template {
                 context.folders.snapshot.clone()
             },
             raw: None,
+            baseline: template.baseline.clone(),
             earlier: template.earlier.clone(),
             source_sets: sources.to_vec(),
             witnesses: template.witnesses.clone(),
@@ -397,6 +401,50 @@ impl Template {
             shown: template.shown.clone(),
         })
     }
+}
+
+/// What services answer that run on a copy of the given set: the baseline of faults in it.
+async fn answers_of_given(
+    context: &mut DrillContext,
+    taking: &mut Taking,
+) -> Result<BTreeMap<CheckId, Objects>, Stop> {
+    let folder = context.folders.work.join("given");
+    let logs = context.folders.work.join("logs");
+    let failed = |cause: String| Stop {
+        step: "look at a copy of the given set".to_owned(),
+        cause,
+    };
+    let independent = &taking.taken.independent;
+    private_folder(&folder).map_err(|error| failed(error.to_string()))?;
+    let databases = Service::ALL.map(|service| folder.join(service.database_file()));
+    for (service, database) in Service::ALL.into_iter().zip(&databases) {
+        let copied = fs::copy(independent.join(service.database_file()), database);
+        copied.map_err(|error| failed(error.to_string()))?;
+    }
+    let deployment = &mut taking.deployment;
+    let mut pair = deployment
+        .start(&databases, &logs, "given")
+        .await
+        .map_err(|error| failed(chain(&error)))?;
+    let mut access = source::access(&pair, deployment);
+    let email = deployment.admin_email.clone();
+    let session = access.login(&email).await.map_err(|error| failed(chain(&error)))?;
+    context.secrets.add(session.token.expose());
+    let baseline = Box::pin(proving::baseline(context, &access)).await;
+    access.close();
+    let stopped = pair.stop(&deployment.environment).await;
+    stopped.map_err(|error| failed(chain(&error)))?;
+    let identity = taking.deployment.identity.clone().unwrap_or_default();
+    let databases = Databases::open(independent).map_err(|error| failed(chain(&error)))?;
+    let mut baseline = baseline?;
+    for (id, seen) in &mut baseline {
+        let rows = reads::rows(*id, &databases, &identity).map_err(|error| failed(chain(&error)))?;
+        if let Some(rows) = rows {
+            // What this look left behind itself (its login in the audit log) is not the set's.
+            seen.keep_known(&rows);
+        }
+    }
+    Ok(baseline)
 }
 
 /// Whether a check that looks at a running pair is to catch the fault.
