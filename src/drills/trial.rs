@@ -182,8 +182,13 @@ impl Template {
         if let Some(reason) = fault.not_staged() {
             return Some(reason.to_owned());
         }
-        if request.from.is_some() && whole::needs(fault) {
-            return Some("a given set has no running source".to_owned());
+        if request.from.is_some() {
+            if whole::needs(fault) {
+                return Some("a given set has no running source".to_owned());
+            }
+            if let Some(reason) = &fault.unseen_given {
+                return Some(reason.clone());
+            }
         }
         if let Injection::Start(starts) = &fault.injection {
             let switched = starts.iter().find(|start| !start.args.is_empty());

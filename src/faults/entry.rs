@@ -40,6 +40,7 @@ struct Entry {
     expect: Option<String>,
     reseal: Option<bool>,
     unseen_alone: Option<String>,
+    unseen_given: Option<String>,
 }
 
 fn own() -> String {
@@ -100,6 +101,7 @@ pub(crate) fn fault(table: toml::Table, benign: bool, path: &Path, number: &str)
         expect,
         reseal: entry.reseal.unwrap_or(true),
         unseen_alone: entry.unseen_alone,
+        unseen_given: entry.unseen_given,
         benign,
         file: path.to_owned(),
     })

@@ -341,6 +341,8 @@ pub struct Fault {
     pub reseal: bool,
     /// Why a backup alone cannot show it, where none of its rows contradicts another.
     pub unseen_alone: Option<String>,
+    /// Why it is not asked of a given set, where only data that the harness wrote itself can show it.
+    pub unseen_given: Option<String>,
     /// Whether it is a benign control.
     pub benign: bool,
     /// The file that holds it; empty for a generated one.

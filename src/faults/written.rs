@@ -50,6 +50,9 @@ pub fn toml_text(fault: &Fault) -> Result<String, toml::ser::Error> {
     if let Some(why) = &fault.unseen_alone {
         set("unseen_alone", Value::from(why.as_str()));
     }
+    if let Some(why) = &fault.unseen_given {
+        set("unseen_given", Value::from(why.as_str()));
+    }
     if !fault.caught_by.is_empty() {
         set("caught_by", written(&fault.caught_by)?);
     }

@@ -219,6 +219,7 @@ fn named(change: Change, kind: Kind, seed: u64, number: usize) -> Fault {
         expect: Expect::Fail,
         reseal: change.reseal,
         unseen_alone: None,
+        unseen_given: None,
         benign: false,
         file: PathBuf::new(),
     }
