@@ -123,7 +123,8 @@ pub async fn prove(
         (taken, written),
         &mut access,
         &pair,
-    )).await;
+    ))
+    .await;
     if read.is_ok() {
         let rows = Rows {
             restored: &databases,
@@ -281,7 +282,12 @@ async fn read_back(
         Ok(session) => session,
         Err(stop) => {
             // An operator who cannot log in has no role; what needs a session cannot be asked any more.
-            let refused = Finding::new("operator's login", "a session", stop.cause.as_str(), "restored directory");
+            let refused = Finding::new(
+                "operator's login",
+                "a session",
+                stop.cause.as_str(),
+                "restored directory",
+            );
             let judged = Judgement {
                 expected: "the operator logs in".to_owned(),
                 observed: "no session".to_owned(),

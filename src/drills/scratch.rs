@@ -355,13 +355,7 @@ impl Copy<'_> {
     }
 
     /// Lets the fault act; where it could not, the outcome says why.
-    fn inject(
-        &self,
-        fault: &Fault,
-        target: Target,
-        source: [FileSet; 2],
-        outcome: &mut Outcome,
-    ) -> Option<Injected> {
+    fn inject(&self, fault: &Fault, target: Target, source: [FileSet; 2], outcome: &mut Outcome) -> Option<Injected> {
         let target = Target {
             source: Some(source),
             clean: Some(self.specimen.clean.clone()),
@@ -462,12 +456,7 @@ impl Copy<'_> {
             outcome.take(vec![at_rest::rows(service, &places, &specimen.required)]);
         }
         let (independent, ledger) = (Some(specimen.independent.as_path()), specimen.ledger.clone());
-        outcome.take(at_rest::across(
-            &self.snapshot,
-            independent,
-            ledger,
-            specimen.rpo_limit,
-        ));
+        outcome.take(at_rest::across(&self.snapshot, independent, ledger, specimen.rpo_limit));
     }
 
     /// What is left without source and ledger.

@@ -259,12 +259,7 @@ impl Template {
         }
     }
 
-    async fn drill(
-        &self,
-        context: &mut DrillContext,
-        fault: Option<&Fault>,
-        shared: &Shared,
-    ) -> Result<(), Ending> {
+    async fn drill(&self, context: &mut DrillContext, fault: Option<&Fault>, shared: &Shared) -> Result<(), Ending> {
         let written = self.taking.written.as_ref();
         let sources = self.copy_source(context).map_err(|error| Stop {
             step: "prepare".to_owned(),
@@ -409,10 +404,7 @@ impl Template {
 }
 
 /// What services answer that run on a copy of the given set: the baseline of faults in it.
-async fn answers_of_given(
-    context: &mut DrillContext,
-    taking: &mut Taking,
-) -> Result<BTreeMap<CheckId, Objects>, Stop> {
+async fn answers_of_given(context: &mut DrillContext, taking: &mut Taking) -> Result<BTreeMap<CheckId, Objects>, Stop> {
     let folder = context.folders.work.join("given");
     let logs = context.folders.work.join("logs");
     let failed = |cause: String| Stop {
