@@ -356,7 +356,12 @@ pub async fn compare_content(
 /// Every row of all places; the first is the reference.
 pub(crate) fn rows(service: Service, places: &[(Place, &Path)], required: &BTreeSet<String>) -> Judged {
     let judge = |facts: &content::Facts| content::judge(facts, required);
-    judged(CheckId::Content, Some(service), || content::observe(service, places), judge)
+    judged(
+        CheckId::Content,
+        Some(service),
+        || content::observe(service, places),
+        judge,
+    )
 }
 
 /// The databases of the running restored instances, to be dropped soon: an open read keeps their logs from being folded.

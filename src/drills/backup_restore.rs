@@ -38,14 +38,7 @@ async fn from_source(context: &mut DrillContext) -> Result<(), Ending> {
         ..
     } = take(context).await?;
     at_rest::snapshot(context, &taken, &prepared, written.as_ref()).await?;
-    Box::pin(bring_back(
-        context,
-        &mut deployment,
-        &taken,
-        prepared,
-        written.as_ref(),
-    ))
-    .await
+    Box::pin(bring_back(context, &mut deployment, &taken, prepared, written.as_ref())).await
 }
 
 /// A source that was stopped and taken, and clean instances that were proven empty.

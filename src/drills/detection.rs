@@ -150,7 +150,11 @@ async fn on_template(
         let clean = Box::pin(template.try_out(None)).await?;
         if clean.verdict != Verdict::Pass {
             alarms = clean.findings;
-            alarms.extend(clean.refused.map(|step| Finding::new("drill", "passes", step, "template")));
+            alarms.extend(
+                clean
+                    .refused
+                    .map(|step| Finding::new("drill", "passes", step, "template")),
+            );
         }
         asked = clean.asked;
     }
@@ -420,10 +424,7 @@ fn told_at_rest(fault: &Fault, outcome: &Outcome, named: &[CheckId]) -> Step {
     } else {
         outcome.detects(fault, named)
     };
-    let otherwise = outcome
-        .refused
-        .clone()
-        .unwrap_or_else(|| "nothing alarmed".to_owned());
+    let otherwise = outcome.refused.clone().unwrap_or_else(|| "nothing alarmed".to_owned());
     step(
         fault,
         is_as_it_should,

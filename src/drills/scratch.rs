@@ -355,13 +355,7 @@ impl Copy<'_> {
     }
 
     /// Lets the fault act; where it could not, the outcome says why.
-    fn inject(
-        &self,
-        fault: &Fault,
-        target: Target,
-        source: [FileSet; 2],
-        outcome: &mut Outcome,
-    ) -> Option<Injected> {
+    fn inject(&self, fault: &Fault, target: Target, source: [FileSet; 2], outcome: &mut Outcome) -> Option<Injected> {
         let target = Target {
             source: Some(source),
             clean: Some(self.specimen.clean.clone()),

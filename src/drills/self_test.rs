@@ -136,7 +136,9 @@ fn evenly(count: usize) -> Vec<usize> {
         }
         one
     };
-    let step = (count * 5 / 8..count).find(|step| common(*step, count) == 1).unwrap_or(1);
+    let step = (count * 5 / 8..count)
+        .find(|step| common(*step, count) == 1)
+        .unwrap_or(1);
     (0..count).map(|at| at * step % count).collect()
 }
 

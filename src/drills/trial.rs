@@ -251,12 +251,7 @@ impl Template {
         }
     }
 
-    async fn drill(
-        &self,
-        context: &mut DrillContext,
-        fault: Option<&Fault>,
-        shared: &Shared,
-    ) -> Result<(), Ending> {
+    async fn drill(&self, context: &mut DrillContext, fault: Option<&Fault>, shared: &Shared) -> Result<(), Ending> {
         let written = self.taking.written.as_ref();
         let sources = self.copy_source(context).map_err(|error| Stop {
             step: "prepare".to_owned(),

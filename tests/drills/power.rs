@@ -26,7 +26,10 @@ async fn a_drill_states_how_many_injected_faults_its_own_checks_catch() {
     assert_verdict(&evidence, Verdict::Pass);
     let power = &evidence.detection;
     assert_eq!(power.missed, Some(Vec::new()));
-    assert!(power.injected >= Some(90) && power.injected == power.detected, "{power:?}");
+    assert!(
+        power.injected >= Some(90) && power.injected == power.detected,
+        "{power:?}"
+    );
     // The catalogue's data faults: at least 84 % contradict the backup's own rows.
     let (seen, of) = (
         power.alone_detected.expect("measured"),

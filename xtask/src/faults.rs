@@ -110,7 +110,9 @@ pub(crate) fn run(options: Options) -> ExitCode {
     let campaign = Campaign {
         request,
         catalogue,
-        clean_runs: options.clean_runs.unwrap_or(if options.random > 0 { 0 } else { CLEAN_RUNS }),
+        clean_runs: options
+            .clean_runs
+            .unwrap_or(if options.random > 0 { 0 } else { CLEAN_RUNS }),
         jobs: options.jobs,
         at_rest: options.at_rest,
         random: options.random,

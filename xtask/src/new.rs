@@ -79,11 +79,18 @@ fn add(fault: &Fault, folder: &Path) -> Result<PathBuf, String> {
         ));
     }
     if fault.group.contains(['/', '.']) || fault.group.is_empty() {
-        return Err(format!("--group {:?} names a file: letters and hyphens only", fault.group));
+        return Err(format!(
+            "--group {:?} names a file: letters and hyphens only",
+            fault.group
+        ));
     }
     let path = folder.join(format!("{}.toml", fault.group));
     let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let text = if text.is_empty() { String::new() } else { format!("{}\n\n", text.trim_end()) };
+    let text = if text.is_empty() {
+        String::new()
+    } else {
+        format!("{}\n\n", text.trim_end())
+    };
     let text = format!("{text}{}", entry(fault));
     Catalogue::parse(&text, &path).map_err(|error| chain(&error))?;
     recovery_drills::evidence::write_atomically(&path, &text).map_err(|error| chain(&error))?;
