@@ -19,10 +19,17 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const ID: CheckId = CheckId::Traces;
 
 /// How many traces are read at most; of more intents a sample that depends on the nonces alone.
-pub const SAMPLE: usize = 500;
+pub const SAMPLE: usize = 2_000;
+/// How many intents a list gives at once.
+const LISTED: usize = 500;
+/// A trace names the audit entries of its nonce among so many newest ones: what the drill itself adds (logins, proof packs)
+/// pushes older ones out.
+const AUDIT_WINDOW: u64 = 100;
 
 /// Subject of the number of all intents; more may exist than the lists give.
 pub(crate) const ALL: &str = "list of intents";
+/// How many audit entries there are; it moves with every login.
+const AUDITED: &str = "audit entries in all";
 const LIST: &str = "GET /observability/intents";
 const TRACE: &str = "GET /observability/intents/{nonce}";
 
@@ -101,6 +108,9 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
         let shield: Vec<String> = array(&trace, "shield", TRACE)?.iter().map(digest).collect();
         objects.set(&subject, "shield", json!(shield));
     }
+    let place = "GET /observability/audit";
+    let audited = access.directory.get("/observability/audit?limit=1").await?;
+    objects.set(ALL, AUDITED, integer(&audited.body, "total", place)?);
     recent_intents::observe(access, &mut objects).await?;
     Ok(objects)
 }
@@ -113,7 +123,7 @@ pub(crate) fn digest(value: &Value) -> String {
 async fn listed(access: &Access) -> Result<(i64, BTreeMap<String, Value>), ObserveError> {
     let reply = access
         .directory
-        .get(&format!("/observability/intents?limit={SAMPLE}"))
+        .get(&format!("/observability/intents?limit={LISTED}"))
         .await?;
     let total = integer(&reply.body, "total", LIST)?;
     let mut intents = array(&reply.body, "intents", LIST)?.to_vec();
@@ -121,7 +131,7 @@ async fn listed(access: &Access) -> Result<(i64, BTreeMap<String, Value>), Obser
         let agents = access.directory.directory_agents().await?.value;
         let looks = agents.iter().map(|agent| async move {
             let from = segment(text(agent, "beam_id", "GET /directory/agents")?);
-            let path = format!("/observability/intents?limit={SAMPLE}&from={from}");
+            let path = format!("/observability/intents?limit={LISTED}&from={from}");
             Ok(access
                 .directory
                 .get(&path)
@@ -264,10 +274,26 @@ fn cut_off(observed: &Objects) -> bool {
     all.is_some_and(|all| all > observed.len() as u64)
 }
 
+fn audited(observed: &Objects) -> Option<u64> {
+    observed.0.get(ALL)?.get(AUDITED)?.as_u64()
+}
+
+/// Where what is shown is the newer part of a trace's audit entries, newest first, the older ones have left the window.
+fn cut_at_old_end(fields: &mut Fields, shown: &Value) {
+    let Some(Value::Array(entries)) = fields.get_mut("audit") else {
+        return;
+    };
+    let shown = shown.as_array().map(Vec::as_slice).unwrap_or_default();
+    if entries.starts_with(shown) {
+        entries.truncate(shown.len());
+    }
+}
+
 /// Without intents under way, without what the lists do not give and without traces that the sample left out.
 fn comparable(objects: &Objects, observed: &Objects, moving: &BTreeSet<&String>) -> Objects {
     let mut kept = Objects::default();
     let cut_off = cut_off(observed);
+    let is_full = audited(observed).is_some_and(|entries| entries > AUDIT_WINDOW);
     for (subject, fields) in objects.0.iter().filter(|(subject, _)| !moving.contains(subject)) {
         let mut fields = fields.clone();
         let seen = observed.0.get(subject);
@@ -276,6 +302,10 @@ fn comparable(objects: &Objects, observed: &Objects, moving: &BTreeSet<&String>)
         }
         if observed.len() > SAMPLE && seen.is_some_and(|seen| !seen.contains_key("stages")) {
             fields.retain(|name, _| !TRACED.contains(&name.as_str()));
+        }
+        fields.remove(AUDITED);
+        if let Some(shown) = seen.filter(|_| is_full).and_then(|seen| seen.get("audit")) {
+            cut_at_old_end(&mut fields, shown);
         }
         kept.0.insert(subject.clone(), fields);
     }
@@ -432,6 +462,24 @@ mod tests {
         assert_eq!(judged(&was, &is).findings, []);
         is.set(ALL, "total", 1);
         assert_eq!(judged(&was, &is).findings[0].subject, "intent older");
+    }
+
+    #[test]
+    fn only_the_old_end_of_the_audit_may_leave_a_full_window() {
+        let audited = |entries: &[&str], all: u64| {
+            let mut seen = acked();
+            seen.set("intent n", "audit", json!(entries));
+            seen.set(ALL, AUDITED, all);
+            seen
+        };
+        let was = audited(&["new", "old"], 99);
+        let findings = |entries: &[&str], all: u64| judged(&was, &audited(entries, all)).findings.len();
+        assert_eq!((findings(&["new", "old"], 101), findings(&["new"], 101)), (0, 0));
+        assert_eq!(
+            (findings(&["new"], 100), findings(&["old"], 101)),
+            (2, 2),
+            "baseline and rows"
+        );
     }
 
     #[test]
