@@ -8,6 +8,7 @@ use crate::checks::expectation::{Expected, Fields, Objects};
 use crate::checks::observing::{ObserveError, array, integer, member, normal, side_by_side, text};
 use crate::checks::recent_intents;
 use crate::checks::stages;
+use crate::checks::trace_audit;
 use crate::client::Access;
 use crate::client::http::segment;
 use crate::evidence::{CheckId, Finding, Judgement};
@@ -22,14 +23,9 @@ pub const ID: CheckId = CheckId::Traces;
 pub const SAMPLE: usize = 2_000;
 /// How many intents a list gives at once.
 const LISTED: usize = 500;
-/// A trace names the audit entries of its nonce among so many newest ones: what the drill itself adds (logins, proof packs)
-/// pushes older ones out.
-const AUDIT_WINDOW: u64 = 100;
 
 /// Subject of the number of all intents; more may exist than the lists give.
 pub(crate) const ALL: &str = "list of intents";
-/// How many audit entries there are; it moves with every login.
-const AUDITED: &str = "audit entries in all";
 const LIST: &str = "GET /observability/intents";
 const TRACE: &str = "GET /observability/intents/{nonce}";
 
@@ -108,9 +104,7 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
         let shield: Vec<String> = array(&trace, "shield", TRACE)?.iter().map(digest).collect();
         objects.set(&subject, "shield", json!(shield));
     }
-    let place = "GET /observability/audit";
-    let audited = access.directory.get("/observability/audit?limit=1").await?;
-    objects.set(ALL, AUDITED, integer(&audited.body, "total", place)?);
+    trace_audit::observe(access, &mut objects).await?;
     recent_intents::observe(access, &mut objects).await?;
     Ok(objects)
 }
@@ -274,26 +268,10 @@ fn cut_off(observed: &Objects) -> bool {
     all.is_some_and(|all| all > observed.len() as u64)
 }
 
-fn audited(observed: &Objects) -> Option<u64> {
-    observed.0.get(ALL)?.get(AUDITED)?.as_u64()
-}
-
-/// Where what is shown is the newer part of a trace's audit entries, newest first, the older ones have left the window.
-fn cut_at_old_end(fields: &mut Fields, shown: &Value) {
-    let Some(Value::Array(entries)) = fields.get_mut("audit") else {
-        return;
-    };
-    let shown = shown.as_array().map(Vec::as_slice).unwrap_or_default();
-    if entries.starts_with(shown) {
-        entries.truncate(shown.len());
-    }
-}
-
 /// Without intents under way, without what the lists do not give and without traces that the sample left out.
 fn comparable(objects: &Objects, observed: &Objects, moving: &BTreeSet<&String>) -> Objects {
     let mut kept = Objects::default();
     let cut_off = cut_off(observed);
-    let is_full = audited(observed).is_some_and(|entries| entries > AUDIT_WINDOW);
     for (subject, fields) in objects.0.iter().filter(|(subject, _)| !moving.contains(subject)) {
         let mut fields = fields.clone();
         let seen = observed.0.get(subject);
@@ -303,10 +281,7 @@ fn comparable(objects: &Objects, observed: &Objects, moving: &BTreeSet<&String>)
         if observed.len() > SAMPLE && seen.is_some_and(|seen| !seen.contains_key("stages")) {
             fields.retain(|name, _| !TRACED.contains(&name.as_str()));
         }
-        fields.remove(AUDITED);
-        if let Some(shown) = seen.filter(|_| is_full).and_then(|seen| seen.get("audit")) {
-            cut_at_old_end(&mut fields, shown);
-        }
+        trace_audit::cut_at_old_end(&mut fields, seen, observed);
         kept.0.insert(subject.clone(), fields);
     }
     kept
@@ -462,24 +437,6 @@ mod tests {
         assert_eq!(judged(&was, &is).findings, []);
         is.set(ALL, "total", 1);
         assert_eq!(judged(&was, &is).findings[0].subject, "intent older");
-    }
-
-    #[test]
-    fn only_the_old_end_of_the_audit_may_leave_a_full_window() {
-        let audited = |entries: &[&str], all: u64| {
-            let mut seen = acked();
-            seen.set("intent n", "audit", json!(entries));
-            seen.set(ALL, AUDITED, all);
-            seen
-        };
-        let was = audited(&["new", "old"], 99);
-        let findings = |entries: &[&str], all: u64| judged(&was, &audited(entries, all)).findings.len();
-        assert_eq!((findings(&["new", "old"], 101), findings(&["new"], 101)), (0, 0));
-        assert_eq!(
-            (findings(&["new"], 100), findings(&["old"], 101)),
-            (2, 2),
-            "baseline and rows"
-        );
     }
 
     #[test]

@@ -46,8 +46,8 @@ pub(crate) struct Options {
     /// Every random choice derives from it; chosen and printed where left out
     #[arg(long)]
     seed: Option<u64>,
-    /// Write the partner's workflow so many times, each time by another cast: tenfold data with 10
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100), conflicts_with = "from")]
+    /// Write the partner's workflow so many times (up to 20), each time by another cast: tenfold data with 10
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20), conflicts_with = "from")]
     rounds: u32,
     /// Folder that the report is written to
     #[arg(long, default_value = "reports")]
