@@ -244,7 +244,8 @@ pub fn doubted_senders<'a>(known: &'a Claims, rows: &Claims) -> impl Iterator<It
     let all: Vec<&Claim> = known.intents.iter().collect();
     let doubted: BTreeSet<String> = merged
         .into_iter()
-        .filter_map(|(is_doubted, claim)| is_doubted.then(|| claim.nonce.clone()))
+        .filter(|(is_doubted, _)| *is_doubted)
+        .map(|(_, claim)| claim.nonce.clone())
         .collect();
     all.into_iter()
         .filter(move |claim| doubted.contains(&claim.nonce))

@@ -80,6 +80,8 @@ pub mod start_rules;
 pub mod startable;
 /// `startup-diff`.
 pub mod startup_diff;
+/// The audit entries that a trace names.
+mod trace_audit;
 /// Intents and traces as the rows have them.
 pub mod trace_rows;
 /// Intent traces.

@@ -8,7 +8,7 @@ use crate::snapshot::manifest::Manifest;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The check.
@@ -40,6 +40,9 @@ pub struct Facts {
     pub unreadable: Option<String>,
     /// Its permission bits.
     pub mode: u32,
+    /// Its owner and the owner of its folder, who starts the service, as numbers; `None` where one is not there.
+    #[serde(default)]
+    pub owners: Option<(u32, u32)>,
     /// Everything else in its folder, sorted.
     pub beside: Vec<String>,
 }
@@ -69,17 +72,19 @@ pub fn observe(service: Service, manifest: &Manifest, database: &Path) -> Result
         Err(error) => (None, Some(error.to_string())),
     };
     let part = manifest.part(service);
+    let owner = |path: &Path| fs::symlink_metadata(path).ok().map(|metadata| metadata.uid());
     Ok(Facts {
         service,
         expected: part.and_then(|part| part.files.first()).cloned(),
         observed,
         unreadable,
         mode: fs::symlink_metadata(database).map_or(0, |metadata| metadata.permissions().mode() & 0o7777),
+        owners: owner(database).zip(owner(folder)),
         beside,
     })
 }
 
-/// Judges: the same bytes, alone, writable by its owner and closed to others.
+/// Judges: the same bytes, alone, owned by who starts the service, writable by its owner and closed to others.
 #[must_use]
 pub fn judge(facts: &Facts) -> Judgement {
     let name = facts.service.database_file();
@@ -106,6 +111,12 @@ pub fn judge(facts: &Facts) -> Judgement {
         judged
             .findings
             .push(Finding::new(name, "mode 0600", observed, "restored folder"));
+    }
+    if let Some((file, folder)) = facts.owners.filter(|(file, folder)| file != folder) {
+        let (expected, observed) = (format!("owner {folder}"), format!("owner {file}"));
+        judged
+            .findings
+            .push(Finding::new(name, expected, observed, "restored folder"));
     }
     for other in &facts.beside {
         let finding = Finding::new(
@@ -166,6 +177,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_belongs_to_somebody_else_is_found() {
+        let run = taken();
+        let snapshot = run.path().join("snapshot");
+        let places = Places::create(run.path()).expect("created");
+        perform(&plan(&snapshot, &places, &[]).expect("planned"), &places).expect("performed");
+        let manifest = Manifest::read(&snapshot).expect("read");
+        let mut facts = observe(Service::Bus, &manifest, &places.bus.database()).expect("looked");
+        assert_eq!(judge(&facts).verdict(), Verdict::Pass);
+        facts.owners = facts.owners.map(|(file, folder)| (file + 1, folder));
+        assert!(judge(&facts).findings[0].observed.starts_with("owner "));
+    }
+
+    #[test]
     fn nothing_expected_is_inconclusive() {
         let none = Facts {
             service: Service::Bus,
@@ -173,6 +197,7 @@ mod tests {
             observed: None,
             unreadable: None,
             mode: 0,
+            owners: None,
             beside: Vec::new(),
         };
         assert_eq!(judge(&none).verdict(), Verdict::Inconclusive);

@@ -8,6 +8,7 @@ use crate::checks::expectation::{Expected, Fields, Objects};
 use crate::checks::observing::{ObserveError, array, integer, member, normal, side_by_side, text};
 use crate::checks::recent_intents;
 use crate::checks::stages;
+use crate::checks::trace_audit;
 use crate::client::Access;
 use crate::client::http::segment;
 use crate::evidence::{CheckId, Finding, Judgement};
@@ -19,7 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const ID: CheckId = CheckId::Traces;
 
 /// How many traces are read at most; of more intents a sample that depends on the nonces alone.
-pub const SAMPLE: usize = 500;
+pub const SAMPLE: usize = 2_000;
+/// How many intents a list gives at once.
+const LISTED: usize = 500;
 
 /// Subject of the number of all intents; more may exist than the lists give.
 pub(crate) const ALL: &str = "list of intents";
@@ -101,6 +104,7 @@ pub async fn observe(access: &Access) -> Result<Objects, ObserveError> {
         let shield: Vec<String> = array(&trace, "shield", TRACE)?.iter().map(digest).collect();
         objects.set(&subject, "shield", json!(shield));
     }
+    trace_audit::observe(access, &mut objects).await?;
     recent_intents::observe(access, &mut objects).await?;
     Ok(objects)
 }
@@ -113,7 +117,7 @@ pub(crate) fn digest(value: &Value) -> String {
 async fn listed(access: &Access) -> Result<(i64, BTreeMap<String, Value>), ObserveError> {
     let reply = access
         .directory
-        .get(&format!("/observability/intents?limit={SAMPLE}"))
+        .get(&format!("/observability/intents?limit={LISTED}"))
         .await?;
     let total = integer(&reply.body, "total", LIST)?;
     let mut intents = array(&reply.body, "intents", LIST)?.to_vec();
@@ -121,7 +125,7 @@ async fn listed(access: &Access) -> Result<(i64, BTreeMap<String, Value>), Obser
         let agents = access.directory.directory_agents().await?.value;
         let looks = agents.iter().map(|agent| async move {
             let from = segment(text(agent, "beam_id", "GET /directory/agents")?);
-            let path = format!("/observability/intents?limit={SAMPLE}&from={from}");
+            let path = format!("/observability/intents?limit={LISTED}&from={from}");
             Ok(access
                 .directory
                 .get(&path)
@@ -277,6 +281,7 @@ fn comparable(objects: &Objects, observed: &Objects, moving: &BTreeSet<&String>)
         if observed.len() > SAMPLE && seen.is_some_and(|seen| !seen.contains_key("stages")) {
             fields.retain(|name, _| !TRACED.contains(&name.as_str()));
         }
+        trace_audit::cut_at_old_end(&mut fields, seen, observed);
         kept.0.insert(subject.clone(), fields);
     }
     kept

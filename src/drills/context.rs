@@ -30,6 +30,8 @@ pub struct DrillRequest {
     pub directory_identity: Option<String>,
     /// Every random choice derives from it.
     pub seed: u64,
+    /// How often the harness's own source is seeded, each time by another cast: at least 1.
+    pub rounds: u32,
     /// What the source is made of and how it ends; a given backup has none.
     pub base: Base,
     /// Keep the working files of the run.

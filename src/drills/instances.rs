@@ -52,7 +52,7 @@ pub struct Deployment {
 /// What is other than documented at a service's starts.
 #[derive(Debug, Clone, Default)]
 pub struct Override {
-    /// Variables that are set.
+    /// Variables that are set; the placeholders of an environment file are filled in.
     pub set: BTreeMap<String, String>,
     /// Variables that are not set.
     pub unset: Vec<String>,
@@ -345,7 +345,8 @@ impl Deployment {
         );
         let other = &self.overrides[usize::from(service == Service::Bus)];
         variables.retain(|key, _| !other.unset.contains(key));
-        variables.extend(other.set.clone());
+        let set = other.set.iter();
+        variables.extend(set.map(|(key, value)| (key.clone(), fill_in(value, &values))));
         Launch {
             name: service.name().to_owned(),
             argv: self

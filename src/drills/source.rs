@@ -153,9 +153,9 @@ pub fn given_keys(request: &DrillRequest) -> Option<PathBuf> {
 
 /// Keys that the bus signs with: the seed's agents, the write path's sender, and those of `--keys`.
 fn identities(context: &mut DrillContext, keys: Option<&Path>) -> Result<Value, UsageError> {
-    let seed = context.request.seed;
+    let (seed, rounds) = (context.request.seed, context.request.rounds);
     let all = match keys {
-        None => seed::cast::identities(seed),
+        None => seed::cast::identities(seed, rounds),
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| UsageError(format!("cannot read {}: {error}", path.display())))?;
@@ -257,6 +257,7 @@ pub async fn seed(context: &mut DrillContext, deployment: &Deployment, access: &
             Base::NoWorkspaces => Workspaces::None,
             Base::Seed | Base::InFlight => Workspaces::Two,
         },
+        rounds: context.request.rounds,
     };
     let seeded = context
         .step("seed the source", async {

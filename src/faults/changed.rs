@@ -11,7 +11,7 @@ use crate::snapshot::database::{Database, DatabaseError};
 use crate::snapshot::summary::summarise_open;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What was seen before or after an injection: subject → what it was, in words that differ when it differs.
@@ -134,7 +134,8 @@ fn describe_path(path: &Path, target: &Target, state: &mut State) {
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return;
     };
-    let mut words = format!("{:?} {:o}", metadata.file_type(), metadata.permissions().mode());
+    let mode = metadata.permissions().mode();
+    let mut words = format!("{:?} {mode:o} of {}", metadata.file_type(), metadata.uid());
     if metadata.is_symlink() {
         words.push_str(&format!(" {:?}", fs::read_link(path)));
     } else if metadata.is_file() && !target.is_live() {

@@ -70,6 +70,8 @@ pub struct Org {
 /// Everybody.
 #[derive(Debug, Clone)]
 pub struct Cast {
+    /// What names derive from that stand for no organisation or agent: the seed number, in a later round with its number.
+    pub label: String,
     /// Three organisations: the customer, its partner, a third.
     pub orgs: [Org; 3],
     /// Ten agents, in the order of [`Part`].
@@ -186,20 +188,39 @@ const ORG_NAMES: [(&str, &str); 9] = [
 const FIRST_NAMES: [&str; 6] = ["zoe", "mirek", "aylin", "tomas", "ines", "joris"];
 
 impl Cast {
-    /// The cast of a seed number.
+    /// The cast of a seed number's first round.
     #[must_use]
     pub fn new(seed: u64) -> Cast {
+        Cast::of_round(seed, 0)
+    }
+
+    /// The cast of a round, counted from 0: no name, id or key of it is another round's.
+    #[must_use]
+    pub fn of_round(seed: u64, round: u32) -> Cast {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(round.into());
+        let ending = if round == 0 {
+            String::new()
+        } else {
+            format!("-r{round}")
+        };
         let mut names = ORG_NAMES.to_vec();
         let orgs = [(); 3].map(|()| {
             let (name, display_name) = names.remove(below(&mut random, names.len()));
             Org {
-                name: name.to_owned(),
-                display_name: display_name.to_owned(),
+                name: format!("{name}{ending}"),
+                display_name: format!("{display_name}{ending}"),
             }
         });
-        let members = ROLES.iter().map(|role| member(role, &orgs, &mut random)).collect();
-        Cast { orgs, members }
+        let members = ROLES
+            .iter()
+            .map(|role| member(role, &orgs, &ending, &mut random))
+            .collect();
+        Cast {
+            label: format!("{seed}{ending}"),
+            orgs,
+            members,
+        }
     }
 
     /// The agent with that part.
@@ -214,13 +235,16 @@ impl Cast {
     }
 }
 
-/// The bus's identity file for a seed number: the keys of all agents but one, whose messages become dead letters.
+/// The bus's identity file for a seed number and its rounds: the keys of all agents but one a round, whose messages become
+/// dead letters.
 ///
 /// It holds private keys: write it with mode 0600, before the bus starts.
 #[must_use]
-pub fn identities(seed: u64) -> Value {
-    let file: Map<String, Value> = Cast::new(seed)
-        .signers()
+pub fn identities(seed: u64, rounds: u32) -> Value {
+    let casts: Vec<Cast> = (0..rounds).map(|round| Cast::of_round(seed, round)).collect();
+    let file: Map<String, Value> = casts
+        .iter()
+        .flat_map(Cast::signers)
         .map(|member| {
             let identity = json!({
                 "beamId": member.beam_id,
@@ -233,12 +257,12 @@ pub fn identities(seed: u64) -> Value {
     Value::Object(file)
 }
 
-fn member(role: &Role, orgs: &[Org; 3], random: &mut ChaCha8Rng) -> Member {
+fn member(role: &Role, orgs: &[Org; 3], ending: &str, random: &mut ChaCha8Rng) -> Member {
     let &(part, org, name, title, capabilities, tier, visibility) = role;
     let (beam_id, org) = if org == PERSONAL {
         let first = FIRST_NAMES[below(random, FIRST_NAMES.len())];
         let number = below(random, 90) + 10;
-        (format!("{first}{number}@beam.directory"), "personal".to_owned())
+        (format!("{first}{number}{ending}@beam.directory"), "personal".to_owned())
     } else {
         let org = &orgs[org].name;
         (format!("{name}@{org}.beam.directory"), org.clone())
@@ -277,14 +301,14 @@ mod tests {
 
     #[test]
     fn the_same_number_gives_the_same_keys() {
-        assert_eq!(identities(7), identities(7));
-        assert_ne!(identities(7), identities(8));
+        assert_eq!(identities(7, 2), identities(7, 2));
+        assert_ne!(identities(7, 2), identities(8, 2));
     }
 
     #[test]
     fn one_agent_is_missing_from_the_identity_file() {
         let cast = Cast::new(1);
-        let file = identities(1);
+        let file = identities(1, 1);
         let missing: Vec<Part> = cast
             .members
             .iter()
@@ -292,6 +316,25 @@ mod tests {
             .map(|member| member.part)
             .collect();
         assert_eq!(missing, [Part::Ghost]);
+    }
+
+    #[test]
+    fn rounds_share_no_name_id_or_key() {
+        for seed in 0..20 {
+            let casts: Vec<Cast> = (0..10).map(|round| Cast::of_round(seed, round)).collect();
+            let all = |of: fn(&Cast) -> Vec<String>| casts.iter().flat_map(of).collect::<BTreeSet<String>>().len();
+            assert_eq!(all(|cast| vec![cast.label.clone()]), 10, "seed {seed}");
+            assert_eq!(all(|cast| cast.orgs.iter().map(|org| org.name.clone()).collect()), 30);
+            assert_eq!(
+                all(|cast| cast.members.iter().map(|member| member.beam_id.clone()).collect()),
+                100
+            );
+            assert_eq!(
+                all(|cast| cast.members.iter().map(|member| member.key.public()).collect()),
+                100
+            );
+            assert_eq!(identities(seed, 10).as_object().map_or(0, Map::len), 90);
+        }
     }
 
     #[test]

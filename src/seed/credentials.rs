@@ -28,3 +28,20 @@ pub struct Credentials {
     /// Signing keys that were replaced and must not be accepted any more, by Beam id.
     pub revoked_keys: BTreeMap<String, KeyPair>,
 }
+
+impl Credentials {
+    /// Adds what a later round was handed out; single secrets are then the newest.
+    pub(crate) fn extend(&mut self, more: Credentials) {
+        let Credentials {
+            api_keys,
+            org_keys,
+            keys,
+            revoked_keys,
+            ..
+        } = std::mem::replace(self, more);
+        self.api_keys.extend(api_keys);
+        self.org_keys.extend(org_keys);
+        self.keys.extend(keys);
+        self.revoked_keys.extend(revoked_keys);
+    }
+}

@@ -52,6 +52,9 @@ pub struct SeedPlan {
     pub admin_email: String,
     /// Which workspaces are made.
     pub workspaces: Workspaces,
+    /// How often the whole workflow is written, each time by another cast. What is refused is sent in the first round only:
+    /// a few more refusals would raise a critical alert.
+    pub rounds: u32,
 }
 
 /// Which workspaces a seed makes.
@@ -80,7 +83,7 @@ pub struct Seeded {
 pub struct Facts {
     /// All agents' Beam ids.
     pub agents: Vec<String>,
-    /// The agent whose key was changed.
+    /// The agent whose key was changed; like the others below of the first round.
     pub rotated_agent: String,
     /// The agent with a shield configuration.
     pub shielded_agent: String,
@@ -100,6 +103,18 @@ pub struct Facts {
     pub intents: Vec<SentIntent>,
     /// Messages sent to the bus, in order.
     pub messages: Vec<SentMessage>,
+}
+
+impl Facts {
+    /// Adds what a later round seeded; the single agents stay those of the first.
+    fn extend(&mut self, more: Facts) {
+        self.agents.extend(more.agents);
+        self.orgs.extend(more.orgs);
+        self.requests.extend(more.requests);
+        self.workspaces.extend(more.workspaces);
+        self.intents.extend(more.intents);
+        self.messages.extend(more.messages);
+    }
 }
 
 /// An intent as it was sent, and how it ended.
@@ -157,11 +172,31 @@ impl From<ClientError> for SeedError {
 /// # Errors
 /// `Call`: the first write that was not answered as it has to be; `Recipient`.
 pub async fn run(access: &mut Access, plan: &SeedPlan, clock: Clock<'_>) -> Result<Seeded, SeedError> {
-    let cast = Cast::new(plan.seed);
     let recorder = Recorder::new(clock);
-    let credentials = registry::open(access, plan, &cast, &recorder).await?;
-    let sent = traffic::exchange(access, plan, &cast, &recorder).await?;
-    let handled = partners::handle(access, plan, &cast, &recorder, &sent).await?;
+    let (mut credentials, mut facts) = Box::pin(perform(access, plan, 0, &recorder)).await?;
+    for number in 1..plan.rounds {
+        let (more, further) = Box::pin(perform(access, plan, number, &recorder)).await?;
+        credentials.extend(more);
+        facts.extend(further);
+    }
+    Ok(Seeded {
+        ledger: recorder.into_ledger(),
+        credentials,
+        facts,
+    })
+}
+
+/// One round of the workflow, by a cast of its own.
+async fn perform(
+    access: &mut Access,
+    plan: &SeedPlan,
+    round: u32,
+    recorder: &Recorder<'_>,
+) -> Result<(Credentials, Facts), SeedError> {
+    let cast = Cast::of_round(plan.seed, round);
+    let credentials = registry::open(access, plan, &cast, recorder).await?;
+    let sent = traffic::exchange(access, plan.seed, round, &cast, recorder).await?;
+    let handled = partners::handle(access, plan, &cast, recorder, &sent).await?;
     let beam_id = |part| cast.member(part).beam_id.clone();
     let facts = Facts {
         agents: cast.members.iter().map(|member| member.beam_id.clone()).collect(),
@@ -179,11 +214,7 @@ pub async fn run(access: &mut Access, plan: &SeedPlan, clock: Clock<'_>) -> Resu
         intents: sent.intents,
         messages: sent.messages,
     };
-    Ok(Seeded {
-        ledger: recorder.into_ledger(),
-        credentials,
-        facts,
-    })
+    Ok((credentials, facts))
 }
 
 #[cfg(test)]
@@ -199,6 +230,7 @@ mod tests {
                 seed: 1,
                 admin_email: "ops@beam.local".to_owned(),
                 workspaces: Workspaces::Two,
+                rounds: 1,
             };
             run(&mut access, &plan, &|| Timestamp::UNIX_EPOCH).await
         });

@@ -36,7 +36,7 @@ pub(crate) async fn handle(
         cast,
         sent,
     };
-    let (requests, workspaces) = tokio::try_join!(desk.requests(plan.seed), desk.workspaces(plan.workspaces))?;
+    let (requests, workspaces) = tokio::try_join!(desk.requests(), desk.workspaces(plan.workspaces))?;
     Ok(Handled { requests, workspaces })
 }
 
@@ -67,11 +67,11 @@ const COMPANIES: [(&str, &str, &str, i64); 7] = [
 ];
 
 impl Desk<'_> {
-    async fn requests(&self, seed: u64) -> Result<Vec<i64>, SeedError> {
+    async fn requests(&self) -> Result<Vec<i64>, SeedError> {
         let mut ids = Vec::new();
         // One after the other, so that the same seed gives the same ids.
         for n in 0..COMPANIES.len() {
-            ids.push(self.join(seed, n).await?);
+            ids.push(self.join(n).await?);
         }
         let changes = ids.iter().enumerate().map(|(n, id)| async move {
             match self.change_of(n) {
@@ -85,9 +85,9 @@ impl Desk<'_> {
         Ok(ids)
     }
 
-    async fn join(&self, seed: u64, n: usize) -> Result<i64, SeedError> {
+    async fn join(&self, n: usize) -> Result<i64, SeedError> {
         let (company, source, workflow, agents) = COMPANIES[n];
-        let email = format!("partner-{n}@s{seed}.example");
+        let email = format!("partner-{n}@s{}.example", self.cast.label);
         let summary = format!("{company}: {agents} agents, Übergabe an Partner");
         let body = json!({
             "email": email,

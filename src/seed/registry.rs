@@ -31,7 +31,7 @@ pub(crate) async fn open(
     )?;
     access.directory = access.directory.with_session(login.session.token.expose());
     let directory = &access.directory;
-    let operator_email = format!("operator-{}@{}.example", plan.seed, cast.orgs[0].name);
+    let operator_email = format!("operator-{}@{}.example", cast.label, cast.orgs[0].name);
     let ((), org_keys, ..) = tokio::try_join!(
         raise_limits(directory, recorder),
         create_orgs(directory, cast, recorder),

@@ -134,20 +134,25 @@ pub(crate) fn answer(frame: &Value) -> Reaction {
 /// Writes the script of one seed number.
 pub(crate) struct Author<'a> {
     cast: &'a Cast,
-    seed: u64,
     random: ChaCha8Rng,
+    /// Whether to send what is refused: five refused sends a day raise a critical alert (contract, surprise 22), so the first
+    /// round alone does.
+    provokes: bool,
 }
 
 impl<'a> Author<'a> {
-    pub(crate) fn new(cast: &'a Cast, seed: u64) -> Author<'a> {
+    /// Of a round, counted from 0, that the cast is of.
+    pub(crate) fn new(cast: &'a Cast, seed: u64, round: u32) -> Author<'a> {
+        let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x7472_6166);
+        random.set_stream(round.into());
         Author {
             cast,
-            seed,
-            random: ChaCha8Rng::seed_from_u64(seed ^ 0x7472_6166),
+            random,
+            provokes: round == 0,
         }
     }
 
-    /// What goes to the directory: 36 echoed, 8 answered, 2 declined, 2 offline, 1 forbidden.
+    /// What goes to the directory: 36 echoed, 8 answered, 2 declined, 2 offline, in the first round 1 forbidden.
     pub(crate) fn intents(&mut self) -> Vec<Planned<'a>> {
         let mut planned = Vec::new();
         for round in 0..ECHOED_PER_SENDER {
@@ -172,18 +177,20 @@ impl<'a> Author<'a> {
         for (n, from) in [Part::Procurement, Part::Planner].into_iter().enumerate() {
             planned.push(self.sent(from, Part::Desk, MESSAGE, &format!("offline-{n}"), End::Offline));
         }
-        planned.push(self.sent(Part::Personal, Part::Finance, MESSAGE, "forbidden-0", End::Forbidden));
+        if self.provokes {
+            planned.push(self.sent(Part::Personal, Part::Finance, MESSAGE, "forbidden-0", End::Forbidden));
+        }
         planned
     }
 
-    /// What goes to the bus: 27 echoed, 4 answered, 2 queued, 1 dead letter.
+    /// What goes to the bus: 27 echoed, 4 answered, 2 queued, in the first round 1 dead letter.
     pub(crate) fn messages(&mut self) -> Vec<Planned<'a>> {
         let mut planned = Vec::new();
         for round in 0..RELAYED_PER_SENDER {
             for (n, from) in self.cast.signers().enumerate() {
                 let mut one = self.echoed(from, &format!("bus-{round}-{n}"));
                 one.priority = (round + n) % 4;
-                one.trace_id = (n % 2 == 0).then(|| format!("trace-{}-{round}", self.seed));
+                one.trace_id = (n % 2 == 0).then(|| format!("trace-{}-{round}", self.cast.label));
                 planned.push(one);
             }
         }
@@ -205,9 +212,11 @@ impl<'a> Author<'a> {
                 End::Offline,
             ));
         }
-        let mut dead = self.echoed(self.cast.member(Part::Ghost), "bus-dead-0");
-        dead.end = End::Unsigned;
-        planned.push(dead);
+        if self.provokes {
+            let mut dead = self.echoed(self.cast.member(Part::Ghost), "bus-dead-0");
+            dead.end = End::Unsigned;
+            planned.push(dead);
+        }
         planned
     }
 
@@ -235,7 +244,7 @@ impl<'a> Author<'a> {
             kind,
             payload: payload(kind, &mut self.random),
             // At least 8 characters, or Beam refuses it as a proof nonce.
-            nonce: format!("drill-{}-{name}", self.seed),
+            nonce: format!("drill-{}-{name}", self.cast.label),
             end,
             priority: 0,
             trace_id: None,
@@ -283,7 +292,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     fn script(cast: &Cast) -> (Vec<Planned<'_>>, Vec<Planned<'_>>) {
-        let mut author = Author::new(cast, 5);
+        let mut author = Author::new(cast, 5, 0);
         (author.intents(), author.messages())
     }
 
@@ -315,11 +324,17 @@ mod tests {
     }
 
     #[test]
-    fn every_nonce_is_its_own() {
-        let cast = Cast::new(5);
-        let (intents, messages) = script(&cast);
-        let nonces: BTreeSet<&str> = intents.iter().chain(&messages).map(|one| one.nonce.as_str()).collect();
-        assert_eq!(nonces.len(), intents.len() + messages.len());
+    fn every_nonce_of_every_round_is_its_own() {
+        let (mut nonces, mut sent, mut refused) = (BTreeSet::new(), 0, 0);
+        for round in 0..10 {
+            let cast = Cast::of_round(5, round);
+            let mut author = Author::new(&cast, 5, round);
+            let all = [author.intents(), author.messages()].concat();
+            sent += all.len();
+            refused += all.iter().filter(|one| one.end.trace().is_none()).count();
+            nonces.extend(all.into_iter().map(|one| one.nonce));
+        }
+        assert_eq!((nonces.len(), refused), (sent, 2));
         assert!(nonces.iter().all(|nonce| nonce.len() >= 8));
     }
 }

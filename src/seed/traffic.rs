@@ -11,7 +11,7 @@ use crate::seed::cast::{Cast, Part};
 use crate::seed::ledger::{Area, Attempt, Expectation, Row};
 use crate::seed::recorder::Recorder;
 use crate::seed::script::{Author, Planned, answer};
-use crate::seed::{SeedError, SeedPlan, SentIntent, SentMessage};
+use crate::seed::{SeedError, SentIntent, SentMessage};
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
@@ -31,14 +31,15 @@ pub(crate) struct Sent {
 /// Sends everything, with the recipient connected only as long as it is needed.
 pub(crate) async fn exchange(
     access: &Access,
-    plan: &SeedPlan,
+    seed: u64,
+    round: u32,
     cast: &Cast,
     recorder: &Recorder<'_>,
 ) -> Result<Sent, SeedError> {
     let recipient = Recipient::connect(access.directory.base_url(), &cast.member(Part::Finance).beam_id, answer)
         .await
         .map_err(SeedError::Recipient)?;
-    let mut author = Author::new(cast, plan.seed);
+    let mut author = Author::new(cast, seed, round);
     let (intents, messages) = (author.intents(), author.messages());
     let sent = tokio::try_join!(
         send_intents(access, &intents, recorder),
@@ -60,7 +61,7 @@ pub(crate) async fn exchange_once_more(
     word: &str,
     recorder: &Recorder<'_>,
 ) -> Result<Sent, SeedError> {
-    let (intent, message) = Author::new(cast, seed).once_more(word);
+    let (intent, message) = Author::new(cast, seed, 0).once_more(word);
     let (intents, messages) = ([intent], [message]);
     let (intents, messages) = tokio::try_join!(
         send_intents(access, &intents, recorder),

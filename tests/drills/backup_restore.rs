@@ -32,6 +32,19 @@ async fn a_whole_drill_passes_with_every_check_on_something() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drill_of_three_rounds_sees_every_rounds_data() {
+    let (mut request, _folder) = request(21);
+    request.rounds = 3;
+    let evidence = evidence(request).await;
+    assert_verdict(&evidence, Verdict::Pass);
+    assert_eq!(evidence.not_asked, []);
+    let sets = evidence.snapshots.iter().flat_map(|set| &set.tables);
+    let counted = sets.filter(|table| ["agents", "waitlist", "workspaces"].contains(&table.name.as_str()));
+    let rows: Vec<u64> = counted.map(|table| table.rows).collect();
+    assert_eq!(rows, [30, 21, 6]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_but_evidence_logs_and_the_snapshot() {
     let (request, folder) = request(12);
     let runs = request.runs.clone();
@@ -91,7 +104,7 @@ async fn no_secret_reaches_evidence_report_or_logs() {
 async fn the_seed_leaves_every_property_that_checks_need() {
     let (request, folder) = request(15);
     let identity_file = folder.path().join("identities.json");
-    std::fs::write(&identity_file, seed::cast::identities(15).to_string()).expect("written");
+    std::fs::write(&identity_file, seed::cast::identities(15, 1).to_string()).expect("written");
     let mut deployment = Deployment {
         environment: request.environment.clone(),
         identity: None,
@@ -114,6 +127,7 @@ async fn the_seed_leaves_every_property_that_checks_need() {
         seed: 15,
         admin_email: deployment.admin_email.clone(),
         workspaces: seed::Workspaces::Two,
+        rounds: 1,
     };
     let seeded = seed::run(&mut access, &plan, &jiff::Timestamp::now)
         .await

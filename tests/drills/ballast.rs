@@ -21,7 +21,7 @@ const BUS_KEY: &str = "a key of this test";
 
 fn deployment(request: &DrillRequest, folder: &Path) -> Deployment {
     let identity_file = folder.join("identities.json");
-    std::fs::write(&identity_file, seed::cast::identities(request.seed).to_string()).expect("written");
+    std::fs::write(&identity_file, seed::cast::identities(request.seed, 1).to_string()).expect("written");
     Deployment {
         environment: request.environment.clone(),
         identity: None,
@@ -46,6 +46,7 @@ async fn seeded(request: &DrillRequest, folder: &Path) -> (Deployment, [PathBuf;
         seed: request.seed,
         admin_email: deployment.admin_email.clone(),
         workspaces: Workspaces::Two,
+        rounds: 1,
     };
     Box::pin(seed::run(&mut access, &plan, &jiff::Timestamp::now))
         .await

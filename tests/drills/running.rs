@@ -24,6 +24,7 @@ pub(crate) fn request(seed: u64) -> (DrillRequest, TempDir) {
         keys: None,
         directory_identity: None,
         seed,
+        rounds: 1,
         keep: false,
         runs: folder.path().join("drills"),
         command: "cargo xtask drill".to_owned(),

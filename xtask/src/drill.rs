@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// Every random choice derives from it; chosen and printed where left out
     #[arg(long)]
     seed: Option<u64>,
+    /// Write the partner's workflow so many times (up to 20), each time by another cast: tenfold data with 10
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20), conflicts_with = "from")]
+    rounds: u32,
     /// Folder that the report is written to
     #[arg(long, default_value = "reports")]
     reports: PathBuf,
@@ -135,6 +138,7 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
     };
     let mut request = subject.request(options.seed.unwrap_or_else(chosen_seed))?;
     request.drill.clone_from(&options.name);
+    request.rounds = options.rounds;
     request.keep = options.keep;
     if !options.no_self_test {
         request.watched_for = WATCHED_FOR;
@@ -183,6 +187,7 @@ impl Subject<'_> {
             keys: self.keys.map(Path::to_owned),
             directory_identity: self.directory_identity.map(str::to_owned),
             seed,
+            rounds: 1,
             keep: false,
             runs: reference::runs_folder(),
             command: command_line(),
