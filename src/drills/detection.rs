@@ -5,17 +5,15 @@
 //! fault that must be caught, one injection that changes nothing) and whole clean drills with other seeds. A fault that
 //! changed nothing is an error of the fault, never "detected".
 
-use crate::drills::context::{Base, DrillRequest, Progress, Quiet, UsageError, chain, milliseconds};
-use crate::drills::guesses::{self, Guess};
-use crate::drills::score::{BenignResult, Canary, FaultResult, RandomScore, Reasoned, Score};
+use crate::drills::context::{Base, DrillRequest, Progress, Quiet, UsageError, milliseconds};
+use crate::drills::score::{BenignResult, Canary, FaultResult, Reasoned, Score};
 use crate::drills::scratch::{self, Outcome, Specimen};
 use crate::drills::self_test::SelfTest;
 use crate::drills::trial::{Template, Trial, needs_a_start};
-use crate::drills::{self, Ending};
+use crate::drills::{self, Ending, guesses};
 use crate::evidence::{CheckId, Finding, Step, StepOutcome, Verdict};
 use crate::faults::catalogue::Catalogue;
 use crate::faults::fault::{self, Fault};
-use crate::faults::random;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -172,7 +170,7 @@ async fn on_template(
         return Ok(());
     }
     if template.request.base == Base::Seed && campaign.random > 0 {
-        score.random = guess(campaign, &specimen, progress)?;
+        score.random = guesses::guess(&specimen, campaign.request.seed, campaign.random)?;
     }
     let at_rest = at_rest(campaign, &faults, &specimen, progress)?;
     let mut started = side_by_side(&starts, campaign, template, &asked, progress).await?;
@@ -228,49 +226,6 @@ fn at_rest(
         if is_judged { outcomes.next().flatten() } else { None }
     });
     Ok(each.collect())
-}
-
-/// Random faults, judged at rest; what no check saw is explained by rule or made small.
-fn guess(campaign: &Campaign, specimen: &Specimen, progress: &dyn Progress) -> Result<Vec<RandomScore>, UsageError> {
-    let mutants = random::mutants(specimen.folder(), campaign.request.seed, campaign.random);
-    let mutants = mutants.map_err(|error| UsageError(format!("no random faults can be made: {}", chain(&error))))?;
-    let all: Vec<&Fault> = mutants.iter().collect();
-    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let outcomes = specimen.try_all(&all, jobs, None, |_, _| {}).map_err(no_copy)?;
-    let mut scores: Vec<RandomScore> = random::Kind::ALL
-        .iter()
-        .map(|kind| RandomScore {
-            kind: kind.name().to_owned(),
-            ..RandomScore::default()
-        })
-        .collect();
-    for (fault, outcome) in mutants.iter().zip(outcomes) {
-        let score = scores.iter_mut().find(|score| fault.group.ends_with(&score.kind));
-        let (Some(score), Some(outcome)) = (score, outcome) else {
-            continue;
-        };
-        score.injected += 1;
-        if let Some(alone) = outcome.alone.as_ref().filter(|_| outcome.error.is_none()) {
-            score.alone_injected += 1;
-            score.alone_detected += u64::from(!alone.is_empty());
-        }
-        if outcome.error.is_none() && outcome.is_alarmed() {
-            score.detected += 1;
-            continue;
-        }
-        let guess = match &outcome.error {
-            Some(error) => Guess::Smallest(format!("# {}: {error}\n", fault.title)),
-            None => guesses::look_into(specimen, fault).map_err(no_copy)?,
-        };
-        match guess {
-            Guess::WithoutMeaning(rule) => score.without_meaning.push(reasoned(fault, rule)),
-            Guess::Smallest(toml) => {
-                progress.ended(&told_at_rest(fault, &outcome, &[]));
-                score.missed.push(reasoned(fault, toml));
-            }
-        }
-    }
-    Ok(scores)
 }
 
 /// Puts one fault's outcome into the score.

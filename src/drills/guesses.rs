@@ -1,9 +1,12 @@
 //! Random faults that no check saw: without meaning by rule, or made as small as they get and printed as TOML.
 
 use crate::deployment::Service;
+use crate::drills::context::{UsageError, chain};
+use crate::drills::score::{RandomScore, Reasoned};
 use crate::drills::scratch::Specimen;
 use crate::faults::fault::{Fault, Injection};
 use crate::faults::meaning::meaning;
+use crate::faults::random;
 use crate::faults::shrink::shrink;
 use crate::faults::written::toml_text;
 use crate::snapshot::database::Databases;
@@ -14,19 +17,72 @@ use std::path::Path;
 const MOST_TRIES: usize = 200;
 
 /// What a missed fault is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Guess {
+enum Guess {
     /// Nobody can tell: the rule, and what was hit.
     WithoutMeaning(String),
     /// A miss: the smallest change that is still missed, as TOML.
     Smallest(String),
 }
 
+/// Random faults, judged at rest; what no check saw is explained by rule or made small.
+///
+/// # Errors
+/// [`UsageError`] when the snapshot holds nothing to change, or a scratch copy cannot be made.
+pub fn guess(specimen: &Specimen, seed: u64, count: usize) -> Result<Vec<RandomScore>, UsageError> {
+    let mutants = random::mutants(specimen.folder(), seed, count);
+    let mutants = mutants.map_err(|error| UsageError(format!("no random faults can be made: {}", chain(&error))))?;
+    let all: Vec<&Fault> = mutants.iter().collect();
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let outcomes = specimen.try_all(&all, jobs, None, |_, _| {}).map_err(no_copy)?;
+    let mut scores: Vec<RandomScore> = random::Kind::ALL
+        .iter()
+        .map(|kind| RandomScore {
+            kind: kind.name().to_owned(),
+            ..RandomScore::default()
+        })
+        .collect();
+    for (fault, outcome) in mutants.iter().zip(outcomes) {
+        let score = scores.iter_mut().find(|score| fault.group.ends_with(&score.kind));
+        let (Some(score), Some(outcome)) = (score, outcome) else {
+            continue;
+        };
+        score.injected += 1;
+        if let Some(alone) = outcome.alone.as_ref().filter(|_| outcome.error.is_none()) {
+            score.alone_injected += 1;
+            score.alone_detected += u64::from(!alone.is_empty());
+        }
+        if outcome.error.is_none() && outcome.is_alarmed() {
+            score.detected += 1;
+            continue;
+        }
+        let guess = match &outcome.error {
+            Some(error) => Guess::Smallest(format!("# {}: {error}\n", fault.title)),
+            None => look_into(specimen, fault).map_err(no_copy)?,
+        };
+        match guess {
+            Guess::WithoutMeaning(rule) => score.without_meaning.push(reasoned(fault, rule)),
+            Guess::Smallest(toml) => score.missed.push(reasoned(fault, toml)),
+        }
+    }
+    Ok(scores)
+}
+
+fn no_copy(error: io::Error) -> UsageError {
+    UsageError(format!("cannot make a scratch copy of the snapshot: {error}"))
+}
+
+fn reasoned(fault: &Fault, reason: String) -> Reasoned {
+    Reasoned {
+        id: fault.id.0.clone(),
+        reason,
+    }
+}
+
 /// Explains a missed fault, or makes it smaller.
 ///
 /// # Errors
 /// A scratch copy could not be made.
-pub fn look_into(specimen: &Specimen, fault: &Fault) -> io::Result<Guess> {
+fn look_into(specimen: &Specimen, fault: &Fault) -> io::Result<Guess> {
     if let Some(reason) = without_meaning(specimen, fault)? {
         return Ok(Guess::WithoutMeaning(reason));
     }

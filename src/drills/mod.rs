@@ -18,6 +18,8 @@ pub mod direction;
 pub mod guesses;
 /// What only a drill itself can do wrong.
 mod hooks;
+/// A fault at its moment.
+pub mod injecting;
 /// Pairs of instances and how they are launched.
 pub mod instances;
 /// What is asked of the running restored pair.

@@ -5,7 +5,8 @@
 use crate::drills::backup_restore::{self, Taking};
 use crate::drills::context::{Base, DrillContext, DrillRequest, Quiet, Stop, UsageError};
 use crate::drills::hooks::{Hand, HookError};
-use crate::drills::trial::{NotInjected, Others, Shared, Trial, acting, conclude};
+use crate::drills::injecting::{NotInjected, Others, Shared, acting};
+use crate::drills::trial::{Trial, conclude};
 use crate::drills::{Ending, at_rest};
 use crate::faults::fault::{Fault, Hook, Injection, Stage};
 use std::time::Instant;
