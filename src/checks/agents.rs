@@ -221,7 +221,7 @@ async fn lists(access: &Access, objects: &mut Objects) -> Result<(), ObserveErro
     for score in &scores {
         let pair = format!("{} to {}", text(score, "from", place)?, text(score, "to", place)?);
         let shown = [member(score, "score", place)?, member(score, "lastUpdated", place)?];
-        objects.also(&format!("list of trust {pair}"), "score", normal(&json!(shown)));
+        objects.also(format!("list of trust {pair}"), "score", normal(&json!(shown)));
     }
     objects.also("list of trust", "trust_total", member(&trust, "total", place)?.clone());
     objects.whole("list of limits", "public", &policy?.body, &[]);

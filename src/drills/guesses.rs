@@ -9,7 +9,7 @@ use crate::faults::meaning::meaning;
 use crate::faults::random;
 use crate::faults::shrink::shrink;
 use crate::faults::written::toml_text;
-use crate::snapshot::database::Databases;
+use crate::snapshot::database::{Databases, quoted};
 use std::io;
 use std::path::Path;
 
@@ -34,6 +34,7 @@ pub fn guess(specimen: &Specimen, seed: u64, count: usize) -> Result<Vec<RandomS
     let all: Vec<&Fault> = mutants.iter().collect();
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let outcomes = specimen.try_all(&all, jobs, None, |_, _| {}).map_err(no_copy)?;
+    let ballast = specimen.ballast_tables();
     let mut scores: Vec<RandomScore> = random::Kind::ALL
         .iter()
         .map(|kind| RandomScore {
@@ -48,8 +49,14 @@ pub fn guess(specimen: &Specimen, seed: u64, count: usize) -> Result<Vec<RandomS
         };
         score.injected += 1;
         if let Some(alone) = outcome.alone.as_ref().filter(|_| outcome.error.is_none()) {
-            score.alone_injected += 1;
-            score.alone_detected += u64::from(!alone.is_empty());
+            let seen = u64::from(!alone.is_empty());
+            if touches(fault, &ballast) {
+                score.ballast_injected += 1;
+                score.ballast_detected += seen;
+            } else {
+                score.alone_injected += 1;
+                score.alone_detected += seen;
+            }
         }
         if outcome.error.is_none() && outcome.is_alarmed() {
             score.detected += 1;
@@ -65,6 +72,15 @@ pub fn guess(specimen: &Specimen, seed: u64, count: usize) -> Result<Vec<RandomS
         }
     }
     Ok(scores)
+}
+
+/// Whether a statement of the fault names one of these tables of the directory.
+fn touches(fault: &Fault, tables: &[String]) -> bool {
+    let Injection::Sql { directory, .. } = &fault.injection else {
+        return false;
+    };
+    let named = |statement: &String| tables.iter().any(|table| statement.contains(&quoted(table)));
+    directory.iter().any(named)
 }
 
 fn no_copy(error: io::Error) -> UsageError {

@@ -83,10 +83,14 @@ pub struct RandomScore {
     pub without_meaning: Vec<Reasoned>,
     /// Not detected and not explained, made as small as they get: id and TOML.
     pub missed: Vec<Reasoned>,
-    /// Injected into the backup alone.
+    /// Injected into the backup alone, where the services wrote the rows.
     pub alone_injected: u64,
     /// Of these, detected.
     pub alone_detected: u64,
+    /// Injected into the backup alone, in tables that hold nothing but ballast: no service wrote a second trace of it.
+    pub ballast_injected: u64,
+    /// Of these, detected.
+    pub ballast_detected: u64,
 }
 
 /// What one check is there for.

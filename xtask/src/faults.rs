@@ -274,19 +274,20 @@ fn print_random(score: &Score) {
         return;
     }
     println!(
-        "{:<12} {:>8} {:>8} {:>15} {:>6}  alone",
-        "random", "injected", "detected", "without meaning", "missed"
+        "{:<12} {:>8} {:>8} {:>15} {:>6}  {:<14} alone, in ballast",
+        "random", "injected", "detected", "without meaning", "missed", "alone"
     );
     for kind in &score.random {
         println!(
-            "{:<12} {:>8} {:>8} {:>15} {:>6}  {} of {}",
+            "{:<12} {:>8} {:>8} {:>15} {:>6}  {:<14} {} of {}",
             kind.kind,
             kind.injected,
             kind.detected,
             kind.without_meaning.len(),
             kind.missed.len(),
-            kind.alone_detected,
-            kind.alone_injected
+            format!("{} of {}", kind.alone_detected, kind.alone_injected),
+            kind.ballast_detected,
+            kind.ballast_injected
         );
     }
     for one in score.random.iter().flat_map(|kind| &kind.without_meaning) {

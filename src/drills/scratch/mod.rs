@@ -15,6 +15,7 @@ use crate::evidence::{CheckId, Finding, Verdict};
 use crate::faults::fault::{Expect, Fault, Injection, Stage};
 use crate::faults::target::Target;
 use crate::seed::ledger::Ledger;
+use crate::snapshot::database::{Database, quoted};
 use crate::snapshot::file_set::{FileSet, RawSet, usual};
 use crate::snapshot::manifest::Manifest;
 use std::collections::BTreeSet;
@@ -205,6 +206,23 @@ impl Specimen {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.snapshot
+    }
+
+    /// Tables of the directory that held nothing before the ballast; none of a set that the harness did not make.
+    #[must_use]
+    pub fn ballast_tables(&self) -> Vec<String> {
+        let Some([directory, _]) = &self.earlier else {
+            return Vec::new();
+        };
+        let empty = |database: &Database| {
+            let tables = database.content_tables()?;
+            let rows = |table: &String| database.rows(&format!("SELECT 1 FROM {} LIMIT 1", quoted(table)), &[]);
+            let is_empty = |table: &String| rows(table).is_ok_and(|rows| rows.is_empty());
+            Ok(tables.into_iter().filter(is_empty).collect())
+        };
+        Database::open(&directory.main)
+            .and_then(|database| empty(&database))
+            .unwrap_or_default()
     }
 
     /// Looks at a copy of the snapshot with the fault (of stage `snapshot`) in it.
