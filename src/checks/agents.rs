@@ -221,7 +221,8 @@ async fn lists(access: &Access, objects: &mut Objects) -> Result<(), ObserveErro
     for score in &scores {
         let pair = format!("{} to {}", text(score, "from", place)?, text(score, "to", place)?);
         let shown = [member(score, "score", place)?, member(score, "lastUpdated", place)?];
-        objects.also("list of trust", format!("{pair} score"), normal(&json!(shown)));
+        // A path that ends in `score`: what the start's ended intents lower is not held against the baseline.
+        objects.also("list of trust", format!("{pair}.score"), normal(&json!(shown)));
     }
     objects.also("list of trust", "total score", member(&trust, "total", place)?.clone());
     objects.whole("list of limits", "public", &policy?.body, &[]);
