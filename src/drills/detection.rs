@@ -13,7 +13,7 @@ use crate::drills::trial::{Template, Trial, needs_a_start};
 use crate::drills::{self, Ending, guesses};
 use crate::evidence::{CheckId, Finding, Step, StepOutcome, Verdict};
 use crate::faults::catalogue::Catalogue;
-use crate::faults::fault::{self, Fault};
+use crate::faults::fault::{self, Fault, Injection};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -136,10 +136,12 @@ async fn on_template(
     progress: &dyn Progress,
     score: &mut Score,
 ) -> Result<(), UsageError> {
-    let starts: Vec<&Fault> = faults
+    let mut starts: Vec<&Fault> = faults
         .iter()
         .filter(|fault| !campaign.at_rest && needs_a_start(fault))
         .collect();
+    // Those that may make a drill wait (a hanging service, a slow start, a whole drill) begin first, beside the others.
+    starts.sort_by_key(|fault| matches!(fault.injection, Injection::Sql { .. } | Injection::Answers(_)));
     let specimen = template.specimen()?;
     let untouched = specimen.try_out(None).map_err(no_copy)?;
     let mut alarms = untouched.findings;
