@@ -42,10 +42,10 @@ async fn a_service_that_ends_at_its_start_is_inconclusive_and_shows_its_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drill_that_overruns_its_time_limit_after_the_stop_fails() {
     let (mut request, folder) = request(64);
-    request.environment.time_limit_ms = 4_000;
+    request.environment.time_limit_ms = 10_000;
     request.stages = Stages::acting(|reached| {
         if matches!(reached, Reached::Set { .. }) {
-            std::thread::sleep(Duration::from_secs(6));
+            std::thread::sleep(Duration::from_secs(12));
         }
         Ok(())
     });
