@@ -136,17 +136,11 @@ async fn on_template(
     progress: &dyn Progress,
     score: &mut Score,
 ) -> Result<(), UsageError> {
-    let mut starts: Vec<&Fault> = faults
-        .iter()
-        .filter(|fault| !campaign.at_rest && needs_a_start(fault))
-        .collect();
-    // Those that may make a drill wait (a hanging service, a slow start, a whole drill) begin first, beside the others.
-    starts.sort_by_key(|fault| matches!(fault.injection, Injection::Sql { .. } | Injection::Answers(_)));
     let specimen = template.specimen()?;
     let untouched = specimen.try_out(None).map_err(no_copy)?;
     let mut alarms = untouched.findings;
     let mut asked = BTreeSet::new();
-    if alarms.is_empty() && untouched.refused.is_none() && !starts.is_empty() {
+    if alarms.is_empty() && untouched.refused.is_none() && !campaign.at_rest && !faults.is_empty() {
         let clean = Box::pin(template.try_out(None)).await?;
         if clean.verdict != Verdict::Pass {
             alarms = clean.findings;
@@ -175,6 +169,13 @@ async fn on_template(
         score.random = guesses::guess(&specimen, campaign.request.seed, campaign.random)?;
     }
     let at_rest = at_rest(campaign, &faults, &specimen, progress)?;
+    let judged = faults.iter().zip(&at_rest);
+    let mut starts: Vec<&Fault> = judged
+        .filter(|(fault, outcome)| !campaign.at_rest && wants_a_start(fault, outcome.as_ref()))
+        .map(|(fault, _)| fault)
+        .collect();
+    // Those that may make a drill wait (a hanging service, a slow start, a whole drill) begin first, beside the others.
+    starts.sort_by_key(|fault| matches!(fault.injection, Injection::Sql { .. } | Injection::Answers(_)));
     let mut started = side_by_side(&starts, campaign, template, &asked, progress).await?;
     for (fault, outcome) in faults.iter().zip(at_rest) {
         let trial = started.iter().position(|(id, _)| *id == fault.id.0);
@@ -183,6 +184,13 @@ async fn on_template(
         add(campaign, fault, &named, trial, outcome, score);
     }
     Ok(())
+}
+
+/// Whether a running pair has to be asked: a check of it is named, or none is named and files alone did not alarm. So a benign
+/// control stays silent in the whole drill, not only at rest.
+fn wants_a_start(fault: &Fault, outcome: Option<&Outcome>) -> bool {
+    let is_silent = outcome.is_some_and(|outcome| outcome.error.is_none() && !outcome.is_alarmed());
+    needs_a_start(fault) || (fault.caught_by.is_empty() && is_silent)
 }
 
 fn no_copy(error: std::io::Error) -> UsageError {
@@ -217,7 +225,7 @@ fn at_rest(
         .collect();
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let outcomes = specimen.try_all(&judged, jobs, None, |fault, outcome| {
-        if campaign.at_rest || !needs_a_start(fault) {
+        if campaign.at_rest || !wants_a_start(fault, Some(outcome)) {
             let named = named(campaign, fault, None, specimen);
             progress.ended(&told_at_rest(fault, outcome, &named));
         }

@@ -165,7 +165,8 @@ impl Template {
         }
         let shared = Shared::default();
         if let Some(fault) = fault {
-            if fault.caught_by.is_empty() || fault.caught_by.contains(&CheckId::Stability) {
+            let any_check = fault.caught_by.is_empty() && !fault.benign;
+            if any_check || fault.caught_by.contains(&CheckId::Stability) {
                 request.watched_for = proving::WATCHED_FOR;
             }
             request.stages = acting(fault.clone(), shared.clone(), self.others());

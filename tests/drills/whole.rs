@@ -30,6 +30,44 @@ async fn score_on(request: DrillRequest, faults: &[(&str, &str)]) -> Score {
     detection::run(&campaign, &Quiet).await.expect("run")
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ending_or_no_check_named_is_looked_for_in_a_whole_drill() {
+    let (request, _folder) = request(42);
+    let text = r#"
+[[fault]]
+id = "unsealed"
+service = "directory"
+stage = "snapshot"
+reseal = false
+sql = ["UPDATE waitlist SET source = 'elsewhere'"]
+expect = "refused"
+
+[[fault]]
+id = "folder-in-place-of-the-log"
+stage = "restored-files"
+command = ["sh", "-c", 'mkdir "$DIRECTORY_DB-wal"']
+
+[[benign]]
+id = "vacuumed"
+service = "bus"
+stage = "snapshot"
+sql = ["VACUUM"]
+"#;
+    let campaign = Campaign {
+        request,
+        catalogue: Catalogue::parse(text, Path::new("mine.toml")).expect("faults"),
+        clean_runs: 0,
+        jobs: 2,
+        at_rest: false,
+        random: 0,
+    };
+    let score = detection::run(&campaign, &Quiet).await.expect("run");
+    let refused = named(&score, "unsealed");
+    assert!(refused.detected && refused.booted, "{refused:?}");
+    assert!(named(&score, "folder-in-place-of-the-log").detected);
+    assert!(!score.benign[0].alarmed && score.benign[0].error.is_none());
+}
+
 fn named<'a>(score: &'a Score, id: &str) -> &'a FaultResult {
     score.faults.iter().find(|fault| fault.id == id).expect("a result")
 }

@@ -49,9 +49,10 @@ fn asked(fault: &Fault) -> Vec<CheckId> {
 }
 
 /// Whether a fault can be judged without a start: it is in files, and a check that looks at files is to catch it (or any).
+/// Another ending than a failed check is seen in a drill only.
 #[must_use]
 pub fn can_judge(fault: &Fault) -> bool {
-    fault.is_at_rest() && (fault.caught_by.is_empty() || !asked(fault).is_empty())
+    fault.is_at_rest() && fault.expect == Expect::Fail && (fault.caught_by.is_empty() || !asked(fault).is_empty())
 }
 
 /// Whether a fault could stand in a backup by itself: in its rows, schema or pages, with a manifest that agrees.
@@ -113,12 +114,10 @@ impl Outcome {
         if self.error.is_some() {
             return false;
         }
-        match fault.expect {
-            Expect::Refused => self.refused.is_some(),
-            Expect::Inconclusive => false,
-            Expect::Fail if fault.caught_by.is_empty() => self.is_alarmed(),
-            Expect::Fail => !named.is_empty() && named.iter().all(|id| self.failed.contains(id)),
+        if fault.caught_by.is_empty() {
+            return self.is_alarmed();
         }
+        !named.is_empty() && named.iter().all(|id| self.failed.contains(id))
     }
 
     /// Whether anything alarmed, with source.
