@@ -6,7 +6,7 @@ use crate::{drill, refuse};
 use recovery_drills::drills::context::{DrillRequest, Progress, Quiet};
 use recovery_drills::drills::detection::{self, Campaign};
 use recovery_drills::drills::score::Score;
-use recovery_drills::evidence::{CheckId, lower_bound_percent, upper_bound_percent};
+use recovery_drills::evidence::{CheckId, Finding, lower_bound_percent, upper_bound_percent};
 use recovery_drills::faults::catalogue::{Catalogue, Wanted};
 use std::path::PathBuf;
 
@@ -230,8 +230,14 @@ fn print_table(score: &Score) {
     }
 }
 
-/// What is not as it should be, and why.
+/// What is not as it should be, and why; what was only left out comes first, so that trouble stands last.
 fn print_trouble(score: &Score) {
+    for one in &score.not_staged {
+        eprintln!("not staged {}: {}", one.id, one.reason);
+    }
+    for one in &score.alone.missed {
+        eprintln!("not seen in the backup alone {}: {}", one.id, one.reason);
+    }
     for fault in score.faults.iter().filter(|fault| !fault.detected) {
         let error = fault.error.as_ref().map(|error| format!("; {error}"));
         eprintln!(
@@ -244,18 +250,20 @@ fn print_trouble(score: &Score) {
     }
     for benign in &score.benign {
         let first = benign.findings.first();
-        let first = first.map(|finding| format!("{}: {}", finding.subject, finding.observed));
+        let first = first.map(|finding| {
+            let Finding {
+                subject,
+                expected,
+                observed,
+                ..
+            } = finding;
+            format!("{subject}: expected {expected}, observed {observed}")
+        });
         if let Some(error) = &benign.error {
             eprintln!("benign {} could not be injected: {error}", benign.id);
         } else if benign.alarmed {
             eprintln!("benign {} alarmed: {}", benign.id, first.unwrap_or_default());
         }
-    }
-    for one in &score.not_staged {
-        eprintln!("not staged {}: {}", one.id, one.reason);
-    }
-    for one in &score.alone.missed {
-        eprintln!("not seen in the backup alone {}: {}", one.id, one.reason);
     }
     for finding in score.alarms.iter().take(20) {
         eprintln!(
