@@ -10,15 +10,15 @@ const LOOK_LIMIT: Duration = Duration::from_millis(1_000);
 /// A health answer is small; more than this is not one.
 const LARGEST_ANSWER: u64 = 64 * 1024;
 
-/// Asks `GET /health` on a loopback port and returns the status code; the connection is closed afterwards, so that it
+/// Asks `GET /health` on a port and returns the status code; the connection is closed afterwards, so that it
 /// cannot delay a stop.
 ///
 /// # Errors
 /// Refused, timed out, or no HTTP answer: as the system says it.
-pub async fn health(port: u16) -> io::Result<u16> {
+pub async fn health(host: &str, port: u16) -> io::Result<u16> {
     let look = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        let request = format!("GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+        let mut stream = TcpStream::connect((host, port)).await?;
+        let request = format!("GET /health HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.take(LARGEST_ANSWER).read_to_end(&mut answer).await?;

@@ -141,6 +141,17 @@ pub struct ServiceSettings {
     pub stop_limit_ms: Option<u64>,
 }
 
+impl ServiceSettings {
+    /// Whether the reference service stands in: no command for a process, no image for a container.
+    #[must_use]
+    pub fn is_reference(&self) -> bool {
+        match self.runtime {
+            RuntimeKind::Container => self.command.is_empty() && self.image.is_none(),
+            RuntimeKind::Process | RuntimeKind::Attached => self.command.is_empty(),
+        }
+    }
+}
+
 /// Where credentials come from, for every runtime. Names of environment variables, never values.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -198,6 +209,10 @@ pub struct SnapshotSettings {
     #[serde(default)]
     pub required_tables: Vec<String>,
 }
+
+/// The variables that name images, and win over the environment file.
+const DIRECTORY_IMAGE: &str = "BEAM_DIRECTORY_IMAGE";
+const BUS_IMAGE: &str = "BEAM_BUS_IMAGE";
 
 /// What may stand in argv and in variables.
 const PLACEHOLDERS: &[&str] = &[
@@ -276,6 +291,29 @@ impl Environment {
             *file = folder.join(&*file);
         }
         Ok(environment)
+    }
+
+    /// Runs both services in containers, of the images that the variables `BEAM_DIRECTORY_IMAGE` and `BEAM_BUS_IMAGE` name,
+    /// else those of the file, else the reference services' own.
+    pub fn in_containers(&mut self, variable: impl Fn(&str) -> Option<String>) {
+        for (settings, name) in [(&mut self.directory, DIRECTORY_IMAGE), (&mut self.bus, BUS_IMAGE)] {
+            settings.runtime = RuntimeKind::Container;
+            if let Some(image) = variable(name).filter(|image| !image.is_empty()) {
+                settings.image = Some(image);
+            }
+        }
+    }
+
+    /// Runs both services as processes.
+    pub fn in_processes(&mut self) {
+        self.directory.runtime = RuntimeKind::Process;
+        self.bus.runtime = RuntimeKind::Process;
+    }
+
+    /// Whether a service runs in a container.
+    #[must_use]
+    pub fn is_in_containers(&self) -> bool {
+        [self.directory.runtime, self.bus.runtime].contains(&RuntimeKind::Container)
     }
 
     /// The settings of a service.
@@ -417,6 +455,16 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("{prot}"), "{error}");
+    }
+
+    #[test]
+    fn an_image_of_the_surroundings_wins_over_the_file() {
+        let mut environment =
+            parse("name = \"a\"\n[bus]\nimage = \"beam/bus\"\n[directory]\nimage = \"beam/directory\"").unwrap();
+        environment.in_containers(|name| (name == "BEAM_BUS_IMAGE").then(|| "local/bus".to_owned()));
+        let images = [&environment.directory.image, &environment.bus.image].map(|image| image.as_deref().unwrap());
+        assert_eq!(images, ["beam/directory", "local/bus"]);
+        assert_eq!(environment.directory.runtime, RuntimeKind::Container);
     }
 
     #[test]

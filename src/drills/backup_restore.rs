@@ -95,7 +95,7 @@ pub async fn take(context: &mut DrillContext) -> Result<Taking, Ending> {
 /// # Errors
 /// As [`run`].
 pub async fn stand_up(context: &mut DrillContext) -> Result<Standing, Ending> {
-    let mut deployment = source::deployment(context)?;
+    let mut deployment = source::deployment(context).await?;
     proving::name_components(context, &deployment);
     let running = source::start(context, &mut deployment).await?;
     let mut access = source::access(&running.0, &deployment);
@@ -202,7 +202,7 @@ async fn from_backup(context: &mut DrillContext, from: PathBuf) -> Result<(), En
 /// # Errors
 /// As [`run`].
 pub async fn take_given(context: &mut DrillContext, from: &Path) -> Result<Taking, Ending> {
-    let mut deployment = source::deployment(context)?;
+    let mut deployment = source::deployment(context).await?;
     proving::name_components(context, &deployment);
     let taken = taking::from_backup(context, from, &mut deployment).await?;
     context.not_asked(

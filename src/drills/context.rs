@@ -2,17 +2,21 @@
 
 use crate::deployment::Service;
 use crate::deployment::environment::Environment;
+use crate::deployment::environment::RuntimeKind;
 use crate::drills::clock::{Clock, Moment};
+use crate::drills::instances::Containers;
 use crate::drills::self_test::SelfTest;
 use crate::drills::stages::Stages;
 use crate::evidence::{
     CheckId, CheckRecord, Component, Detection, Evidence, Harness, Judgement, NotAsked, Objectives, Polarity, Run,
     Secrets, Step, StepOutcome, Verdict,
 };
+use crate::runtime::engine::{Engine, Mount, Owner};
 use std::fs;
 use std::future::Future;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a caller asks for.
@@ -46,6 +50,10 @@ pub struct DrillRequest {
     pub reference_services: Option<PathBuf>,
     /// Who acts on the files at the drill's stages; nobody in a drill that is meant seriously.
     pub stages: Stages,
+    /// The engine that runs containers; needed where the environment's runtime is `container`.
+    pub engine: Option<Arc<dyn Engine>>,
+    /// How files get into containers and out of them.
+    pub mount: Mount,
     /// Whether the drill measures its own detection power, and with which faults.
     pub self_test: SelfTest,
     /// How long the restored pair is watched at least, from its readiness on; as long as the looks take where it is zero.
@@ -258,6 +266,39 @@ impl DrillContext {
         }
     }
 
+    /// Where the containers of this run are, if the environment asks for them and there is an engine.
+    #[must_use]
+    pub fn containers(&self) -> Option<Containers> {
+        let environment = &self.request.environment;
+        let kinds = [environment.directory.runtime, environment.bus.runtime];
+        let engine = self
+            .request
+            .engine
+            .clone()
+            .filter(|_| kinds.contains(&RuntimeKind::Container))?;
+        let folder = &self.folders.run;
+        Some(Containers {
+            engine,
+            owner: Owner {
+                run: self.evidence.run.id.clone(),
+                folder: std::path::absolute(folder).unwrap_or_else(|_| folder.clone()),
+                limit: Duration::from_millis(environment.time_limit_ms),
+            },
+            mount: self.request.mount,
+        })
+    }
+
+    /// Removes what this run still has in the container engine; what cannot be removed is told.
+    pub async fn remove_containers(&mut self) {
+        let Some(containers) = self.containers() else {
+            return;
+        };
+        if let Err(error) = containers.engine.remove_run(&self.evidence.run.id).await {
+            let told = format!("{error}; `cargo xtask doctor --clean` removes it");
+            self.evidence.reasons.push(told);
+        }
+    }
+
     /// Records a check. Texts are redacted on the way in.
     pub fn record(&mut self, id: CheckId, service: Option<Service>, mut judgement: Judgement, took: Duration) {
         if self.request.forced_pass == Some(id) {
@@ -403,6 +444,15 @@ pub fn broken_runs(runs: &Path) -> Vec<PathBuf> {
     broken
 }
 
+/// Whether the harness of a run is gone: no folder any more, or nobody holds its lock.
+#[must_use]
+pub fn is_abandoned(run: &Path) -> bool {
+    match fs::File::open(run.join(OWNER)) {
+        Ok(lock) => lock.try_lock().is_ok(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
 /// Removes the working files of a broken run; evidence, if any, stays.
 ///
 /// # Errors
@@ -421,6 +471,14 @@ pub fn clean_broken_run(run: &Path) -> std::io::Result<()> {
     }
 }
 
+/// What keeps clean and restored instances apart from everything but the harness.
+fn isolation(request: &DrillRequest) -> &'static str {
+    match request.environment.directory.runtime {
+        RuntimeKind::Container => "own network, ports published on the loopback address; outgoing connections are open",
+        RuntimeKind::Process | RuntimeKind::Attached => "none",
+    }
+}
+
 fn empty_evidence(request: &DrillRequest, id: String) -> Evidence {
     Evidence {
         format: Evidence::FORMAT.to_owned(),
@@ -431,7 +489,7 @@ fn empty_evidence(request: &DrillRequest, id: String) -> Evidence {
             drill: request.drill.clone(),
             environment: request.environment.name.clone(),
             runtime: request.environment.directory.runtime.word().to_owned(),
-            isolation: "none".to_owned(),
+            isolation: isolation(request).to_owned(),
             seed: request.seed,
             started_at: now(),
             finished_at: None,

@@ -9,6 +9,7 @@ use crate::deployment::Service;
 use crate::drills::backup_restore::{Standing, Stopped, Taking};
 use crate::drills::context::{DrillContext, chain, private_folder};
 use crate::drills::instances::{Deployment, Pair, StartError};
+use crate::drills::launching::Addresses;
 use crate::drills::scratch::copy_folder;
 use crate::drills::stages::{Acted, Reached, Stages};
 use crate::drills::taking::Taken;
@@ -200,10 +201,10 @@ impl Hand {
         })
         .await?;
         let directory = &standing.running.0.directory;
-        directory.process.ask_to_stop()?;
-        let port = directory.port;
+        directory.running.ask_to_stop().await?;
+        let (host, port) = (directory.host.as_str(), directory.port);
         ready::until("the directory takes no more calls", LIMIT, || async move {
-            match crate::client::probe::health(port).await {
+            match crate::client::probe::health(host, port).await {
                 Ok(status) => Look::NotYet(format!("status {status}")),
                 Err(_) => Look::Holds,
             }
@@ -359,7 +360,13 @@ async fn twin(context: &DrillContext, stopped: &mut Stopped) -> Result<Pair, Hoo
 /// it up to date and failed what it takes for unfinished. Source: contract 1.1.
 fn refused_start(deployment: &Deployment, ports: [u16; 2], database: &Path, log: &Path) -> Result<(), HookError> {
     let identity = deployment.identity.clone().unwrap_or_default();
-    let launch = deployment.launch(Service::Directory, ports, &identity, database, log);
+    let launch = deployment.launch(
+        Service::Directory,
+        &Addresses::loopback(ports),
+        &identity,
+        database,
+        log,
+    );
     let mut process = ServiceProcess::start(&launch)?;
     let began = Instant::now();
     let exit = loop {

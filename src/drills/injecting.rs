@@ -139,10 +139,16 @@ fn target(moment: &Reached) -> Option<Target> {
     }
 }
 
-fn running(stage: Stage, scratch: &Path, databases: &[PathBuf; 2], urls: &[String; 2], pids: [u32; 2]) -> Target {
+fn running(
+    stage: Stage,
+    scratch: &Path,
+    databases: &[PathBuf; 2],
+    urls: &[String; 2],
+    pids: [Option<u32>; 2],
+) -> Target {
     let live = |at: usize| Live {
         url: urls[at].clone(),
-        pid: Some(pids[at]),
+        pid: pids[at],
     };
     Target {
         directory_db: Some(databases[0].clone()),

@@ -5,19 +5,18 @@
 use crate::client::probe;
 use crate::client::signing::KeyPair;
 use crate::deployment::Service;
-use crate::deployment::environment::{Environment, RuntimeKind, ServiceSettings, fill_in};
+use crate::deployment::environment::{Environment, ServiceSettings};
 use crate::deployment::release::Release;
-use crate::drills::context::UsageError;
+use crate::drills::launching::Addresses;
+use crate::runtime::engine::{Engine, Mount, Owner, Started};
 use crate::runtime::ports;
-use crate::runtime::process::{Exit, Launch, ProcessError, ServiceProcess, Stopped};
+use crate::runtime::process::{Exit, ProcessError, ServiceProcess, Stopped};
 use crate::runtime::ready::{self, Look, Ready, WaitError};
+use crate::runtime::running::Running;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The issuer's key pair. Source: contract 1.2.
-pub(crate) const ISSUER_PRIVATE: &str = "BEAM_DIRECTORY_SIGNING_PRIVATE_KEY";
-const ISSUER_PUBLIC: &str = "BEAM_DIRECTORY_SIGNING_PUBLIC_KEY";
 
 const READY_LIMIT: Duration = Duration::from_secs(20);
 /// Above the ten seconds that a real directory drains when sockets are open.
@@ -47,6 +46,19 @@ pub struct Deployment {
     pub reference_services: Option<PathBuf>,
     /// What is other than documented at the starts of the directory and of the bus: deliberate, for faults.
     pub overrides: [Override; 2],
+    /// Where containers run, if the environment asks for them.
+    pub containers: Option<Containers>,
+}
+
+/// Where the containers of a run are, and whose they are.
+#[derive(Debug, Clone)]
+pub struct Containers {
+    /// The engine.
+    pub engine: Arc<dyn Engine>,
+    /// Whose they are.
+    pub owner: Owner,
+    /// How files get in and out.
+    pub mount: Mount,
 }
 
 /// What is other than documented at a service's starts.
@@ -111,9 +123,11 @@ pub enum StartError {
 pub struct Instance {
     /// Which service.
     pub service: Service,
-    /// Its port on 127.0.0.1.
+    /// The address that its port is open on: 127.0.0.1, or that of a remote container engine.
+    pub host: String,
+    /// Its port there.
     pub port: u16,
-    /// Its database file.
+    /// Its database file on this side; a container has its own (see [`Running::look_at_files`]).
     pub database: PathBuf,
     /// Its log.
     pub log: PathBuf,
@@ -123,8 +137,8 @@ pub struct Instance {
     pub started_at: jiff::Timestamp,
     /// How it became ready.
     pub ready: Ready,
-    /// The process.
-    pub process: ServiceProcess,
+    /// What runs it.
+    pub running: Box<dyn Running>,
 }
 
 impl Instance {
@@ -137,7 +151,7 @@ impl Instance {
     /// Base URL.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}:{}", self.host, self.port)
     }
 }
 
@@ -156,6 +170,21 @@ impl Pair {
         [&mut self.directory, &mut self.bus]
     }
 
+    /// Their process ids, where these may be signalled from here: directory, bus.
+    #[must_use]
+    pub fn pids(&self) -> [Option<u32>; 2] {
+        [&self.directory, &self.bus].map(|instance| instance.running.is_here().then(|| instance.running.pid()))
+    }
+
+    /// Brings the files of this side up to date with those that the services have open.
+    ///
+    /// # Errors
+    /// [`ProcessError::Container`].
+    pub async fn look_at_files(&self) -> Result<(), ProcessError> {
+        let (directory, bus) = tokio::join!(self.directory.running.look_at_files(), self.bus.running.look_at_files());
+        directory.and(bus)
+    }
+
     /// Stops both side by side and proves that no process is left.
     ///
     /// # Errors
@@ -163,8 +192,8 @@ impl Pair {
     pub async fn stop(&mut self, environment: &Environment) -> Result<[Stopped; 2], ProcessError> {
         let limit = |settings: &ServiceSettings| settings.stop_limit_ms.map_or(STOP_LIMIT, Duration::from_millis);
         let (directory, bus) = tokio::join!(
-            self.directory.process.stop(limit(&environment.directory)),
-            self.bus.process.stop(limit(&environment.bus))
+            self.directory.running.stop(limit(&environment.directory)),
+            self.bus.running.stop(limit(&environment.bus))
         );
         Ok([directory?, bus?])
     }
@@ -176,7 +205,7 @@ impl Pair {
     pub async fn kill(&mut self) -> Result<[Stopped; 2], ProcessError> {
         let began = Instant::now();
         // The bus first: it would still write down that the directory is gone.
-        let (bus, directory) = tokio::join!(self.bus.process.kill(), self.directory.process.kill());
+        let (bus, directory) = tokio::join!(self.bus.running.kill(), self.directory.running.kill());
         let stopped = |exit| Stopped {
             exit,
             gone_after: began.elapsed(),
@@ -199,80 +228,6 @@ pub struct Clean(pub Pair);
 pub struct Restored(pub Pair);
 
 impl Deployment {
-    /// The issuer's public key that every start of the directory is given: the environment's own, else the run's.
-    #[must_use]
-    pub fn issuer_key(&self) -> String {
-        let given = self.environment.directory.env.get(ISSUER_PUBLIC);
-        given.cloned().unwrap_or_else(|| self.issuer.public())
-    }
-
-    /// What can be known to be impossible before anything is started.
-    ///
-    /// # Errors
-    /// [`UsageError`] for a runtime that does not exist here, a command that is not found, a given port that is taken.
-    pub fn check(&self) -> Result<(), UsageError> {
-        for service in Service::ALL {
-            let settings = self.environment.service(service);
-            if settings.runtime != RuntimeKind::Process {
-                let word = settings.runtime.word();
-                return Err(UsageError(format!(
-                    "[{service}] runtime = {word:?} is not available; use runtime = \"process\""
-                )));
-            }
-            let argv = self.argv(service);
-            let program = argv.first().map_or("", String::as_str);
-            if program.is_empty() {
-                return Err(UsageError(format!(
-                    "[{service}] has no command and the reference services are not built"
-                )));
-            }
-            if find_program(program, settings.cwd.as_deref()).is_none() {
-                let message = format!("[{service}] command not found: {program}; check the path or install it");
-                return Err(UsageError(message));
-            }
-            if let Some(cwd) = settings.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
-                return Err(UsageError(format!("[{service}] cwd {} is not a folder", cwd.display())));
-            }
-            if let Some(port) = given_port(settings).filter(|port| !ports::is_free(*port)) {
-                let message = format!("[{service}] port {port} is taken; end what listens there or leave the port out");
-                return Err(UsageError(message));
-            }
-        }
-        let [directory, bus] = Service::ALL.map(|service| given_port(self.environment.service(service)));
-        if directory.is_some() && directory == bus {
-            return Err(UsageError(format!(
-                "directory and bus are both given port {}",
-                directory.unwrap_or_default()
-            )));
-        }
-        Ok(())
-    }
-
-    /// The start command as the environment has it, for evidence: placeholders unexpanded.
-    #[must_use]
-    pub fn shown_command(&self, service: Service) -> String {
-        let command = &self.environment.service(service).command;
-        if command.is_empty() {
-            format!("reference-services {service}")
-        } else {
-            command.join(" ")
-        }
-    }
-
-    fn argv(&self, service: Service) -> Vec<String> {
-        let settings = self.environment.service(service);
-        if settings.command.is_empty() {
-            let program = self
-                .reference_services
-                .as_ref()
-                .map(|path| path.display().to_string())
-                .unwrap_or_default();
-            vec![program, service.name().to_owned()]
-        } else {
-            settings.command.clone()
-        }
-    }
-
     /// Starts both services side by side on their database files (directory, bus) and waits until both are ready.
     ///
     /// The directory's identity is fixed by the first start of a run, to its first address unless it was given.
@@ -280,160 +235,106 @@ impl Deployment {
     /// # Errors
     /// [`StartError`]; [`StartError::PortLost`] may be tried again on files restored afresh.
     pub async fn start(&mut self, databases: &[PathBuf; 2], logs: &Path, role: &str) -> Result<Pair, StartError> {
-        let mut ports = [0; 2];
-        for (port, service) in ports.iter_mut().zip(Service::ALL) {
-            let given = given_port(self.environment.service(service));
-            *port = given
-                .map_or_else(ports::propose, Ok)
-                .map_err(|source| StartError::Prepare { service, source })?;
-        }
-        let identity = self
-            .identity
-            .get_or_insert_with(|| format!("http://127.0.0.1:{}", ports[0]))
-            .clone();
-        let (directory, bus) = tokio::join!(
-            self.start_one(Service::Directory, ports, &identity, &databases[0], logs, role),
-            self.start_one(Service::Bus, ports, &identity, &databases[1], logs, role)
-        );
+        let addresses = match &self.containers {
+            Some(containers) => self.addresses_in_network(containers),
+            None => self.loopback()?,
+        };
+        let own = || addresses.urls[0].clone();
+        let identity = self.identity.get_or_insert_with(own).clone();
+        let starts = Service::ALL.map(|service| {
+            let database = &databases[usize::from(service == Service::Bus)];
+            let log = logs.join(format!("{role}-{service}.log"));
+            self.start_one(service, &addresses, &identity, database, log)
+        });
+        let [directory, bus] = starts;
+        let (directory, bus) = tokio::join!(directory, bus);
         Ok(Pair {
             directory: directory?,
             bus: bus?,
         })
     }
 
+    fn loopback(&self) -> Result<Addresses, StartError> {
+        let mut ports = [0; 2];
+        for (port, service) in ports.iter_mut().zip(Service::ALL) {
+            let given = self.given_port(service);
+            *port = given
+                .map_or_else(ports::propose, Ok)
+                .map_err(|source| StartError::Prepare { service, source })?;
+        }
+        Ok(Addresses::loopback(ports))
+    }
+
     async fn start_one(
         &self,
         service: Service,
-        ports: [u16; 2],
+        addresses: &Addresses,
         identity: &str,
         database: &Path,
-        logs: &Path,
-        role: &str,
+        log: PathBuf,
     ) -> Result<Instance, StartError> {
-        let port = ports[usize::from(service == Service::Bus)];
-        let log = logs.join(format!("{role}-{service}.log"));
-        let launch = self.launch(service, ports, identity, database, &log);
-        let settings = self.environment.service(service);
         let (started, started_at) = (Instant::now(), jiff::Timestamp::now());
-        let mut process = ServiceProcess::start(&launch)?;
+        let Started {
+            mut running,
+            host,
+            port,
+        } = match &self.containers {
+            Some(containers) => {
+                let launch = self.container_launch(containers, service, addresses, identity, (database, &log));
+                containers.engine.start(&launch).await?
+            }
+            None => Started {
+                running: Box::new(ServiceProcess::start(
+                    &self.launch(service, addresses, identity, database, &log),
+                )?),
+                host: "127.0.0.1".to_owned(),
+                port: addresses.ports[usize::from(service == Service::Bus)],
+            },
+        };
+        let settings = self.environment.service(service);
         let limit = settings.ready_limit_ms.map_or(READY_LIMIT, Duration::from_millis);
-        let ready = wait_until_ready(service, port, limit, &mut process).await?;
+        let ready = wait_until_ready(service, (&host, port), limit, running.as_mut()).await?;
+        // A container is made and filled before it starts: that is part of the recovery, and of the time to its readiness.
+        let before = started.elapsed().saturating_sub(ready.after);
+        let ready = Ready {
+            after: ready.after + before,
+            last_failed: ready.last_failed.map(|at| at + before),
+            ..ready
+        };
         Ok(Instance {
             service,
+            host,
             port,
             database: database.to_owned(),
             log,
             started,
             started_at,
             ready,
-            process,
+            running,
         })
-    }
-
-    /// How a service is started on a file, with the pair's ports (directory, bus).
-    #[must_use]
-    pub fn launch(&self, service: Service, ports: [u16; 2], identity: &str, database: &Path, log: &Path) -> Launch {
-        let port = ports[usize::from(service == Service::Bus)];
-        let values = self.values(ports, port, database, identity);
-        let settings = self.environment.service(service);
-        let mut variables = self.documented_variables(service, &values);
-        variables.extend(
-            settings
-                .env
-                .iter()
-                .map(|(key, value)| (key.clone(), fill_in(value, &values))),
-        );
-        let other = &self.overrides[usize::from(service == Service::Bus)];
-        variables.retain(|key, _| !other.unset.contains(key));
-        let set = other.set.iter();
-        variables.extend(set.map(|(key, value)| (key.clone(), fill_in(value, &values))));
-        Launch {
-            name: service.name().to_owned(),
-            argv: self
-                .argv(service)
-                .iter()
-                .map(|argument| fill_in(argument, &values))
-                .chain(other.arguments.iter().cloned())
-                .collect(),
-            cwd: settings.cwd.clone().or_else(|| database.parent().map(Path::to_owned)),
-            variables,
-            log: log.to_owned(),
-        }
-    }
-
-    fn values(&self, ports: [u16; 2], port: u16, database: &Path, identity: &str) -> BTreeMap<&'static str, String> {
-        let release = |value: &Option<String>| value.clone().unwrap_or_default();
-        BTreeMap::from([
-            ("port", port.to_string()),
-            ("db", database.display().to_string()),
-            ("directory_url", format!("http://127.0.0.1:{}", ports[0])),
-            ("bus_url", format!("http://127.0.0.1:{}", ports[1])),
-            ("directory_identity", identity.to_owned()),
-            ("identity_file", self.identity_file.display().to_string()),
-            ("release_version", release(&self.release.version)),
-            ("release_sha", release(&self.release.git_sha)),
-            ("deployed_at", release(&self.release.deployed_at)),
-            ("jwt_secret", self.jwt_secret.clone()),
-            ("bus_api_key", self.bus_key.clone()),
-        ])
-    }
-
-    /// The variables that Beam documents, so that a short environment file is enough. Source: contract 1.2 and 3.1.
-    fn documented_variables(
-        &self,
-        service: Service,
-        values: &BTreeMap<&'static str, String>,
-    ) -> BTreeMap<String, String> {
-        let names: &[(&str, &str)] = match service {
-            Service::Directory => &[
-                ("PORT", "{port}"),
-                ("DB_PATH", "{db}"),
-                ("JWT_SECRET", "{jwt_secret}"),
-                ("BEAM_DIRECTORY_URL", "{directory_identity}"),
-                ("PUBLIC_BASE_URL", "{directory_identity}"),
-                ("BEAM_RELEASE_VERSION", "{release_version}"),
-                ("BEAM_RELEASE_SHA", "{release_sha}"),
-                ("BEAM_DEPLOYED_AT", "{deployed_at}"),
-                ("BEAM_RATE_LIMIT_PER_MIN", "10000"),
-            ],
-            Service::Bus => &[
-                ("PORT", "{port}"),
-                ("DB_PATH", "{db}"),
-                ("DIRECTORY_URL", "{directory_url}"),
-                ("IDENTITY_PATH", "{identity_file}"),
-                ("BEAM_BUS_API_KEY", "{bus_api_key}"),
-                ("RATE_LIMIT", "10000"),
-            ],
-        };
-        let mut variables: BTreeMap<String, String> = names
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), fill_in(value, values)))
-            .collect();
-        if service == Service::Directory {
-            variables.insert("BEAM_ADMIN_EMAILS".to_owned(), self.admin_email.clone());
-            variables.insert(ISSUER_PRIVATE.to_owned(), self.issuer.private());
-            variables.insert(ISSUER_PUBLIC.to_owned(), self.issuer.public());
-        }
-        variables
     }
 }
 
 async fn wait_until_ready(
     service: Service,
-    port: u16,
+    (host, port): (&str, u16),
     limit: Duration,
-    process: &mut ServiceProcess,
+    running: &mut dyn Running,
 ) -> Result<Ready, StartError> {
     let condition = format!("{service} answers GET /health on port {port}");
-    let cell = std::cell::RefCell::new(process);
+    let cell = std::sync::Mutex::new(running);
+    let ended = || match cell.lock() {
+        Ok(mut running) => running.ended(),
+        Err(poisoned) => poisoned.into_inner().ended(),
+    };
     let waited = ready::until(&condition, limit, || async {
-        match cell.borrow_mut().ended() {
+        match ended() {
             Ok(None) => {}
             Ok(Some(exit)) => return Look::Never(format!("it ended with {exit}")),
             Err(error) => return Look::Never(error.to_string()),
         }
-        match probe::health(port).await {
-            Ok(200) => match cell.borrow_mut().ended() {
+        match probe::health(host, port).await {
+            Ok(200) => match ended() {
                 Ok(None) => Look::Holds,
                 _ => Look::Never("it ended although its port answers: somebody else has the port".to_owned()),
             },
@@ -442,14 +343,14 @@ async fn wait_until_ready(
         }
     })
     .await;
-    let process = cell.into_inner();
-    let foreign = ports::listener_is_of_group(port, process.pid()) == Some(false);
+    let running = cell.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let foreign = running.owns_port(port) == Some(false);
     match waited {
         Ok(_) if foreign => Err(StartError::PortLost { service, port }),
         Ok(ready) => Ok(ready),
         Err(source) => {
-            let log = process.last_lines(12);
-            match process.ended()? {
+            let log = running.last_lines(12);
+            match running.ended()? {
                 Some(_) if foreign && !ports::is_free(port) => Err(StartError::PortLost { service, port }),
                 Some(exit) => Err(StartError::Exited { service, exit, log }),
                 None => Err(StartError::NotReady {
@@ -461,33 +362,4 @@ async fn wait_until_ready(
             }
         }
     }
-}
-
-/// The port that the environment fixes: by key, by a literal `PORT`, or by a literal `--port` argument.
-fn given_port(settings: &ServiceSettings) -> Option<u16> {
-    let after_flag = || {
-        let at = settings.command.iter().position(|argument| argument == "--port")?;
-        settings.command.get(at + 1)?.parse().ok()
-    };
-    settings
-        .port
-        .or_else(|| settings.env.get("PORT")?.parse().ok())
-        .or_else(after_flag)
-}
-
-/// The program's file, searched for as `execvp` would.
-fn find_program(program: &str, cwd: Option<&Path>) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let runnable = |path: &Path| {
-        path.metadata()
-            .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
-    };
-    if program.contains('/') {
-        let path = cwd.map_or_else(|| PathBuf::from(program), |cwd| cwd.join(program));
-        return runnable(&path).then_some(path);
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| runnable(file))
 }

@@ -22,6 +22,8 @@ mod hooks;
 pub mod injecting;
 /// Pairs of instances and how they are launched.
 pub mod instances;
+/// How instances are launched.
+mod launching;
 /// What is asked of the running restored pair.
 pub mod proving;
 /// What is read back over HTTP.
@@ -104,6 +106,7 @@ pub async fn perform(
             }
         }
     };
+    context.remove_containers().await;
     let ended = match ended {
         Ok(()) => Ok(()),
         Err(Ending::Stop(stop)) => Err(stop),

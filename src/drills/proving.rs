@@ -160,7 +160,7 @@ fn running(context: &DrillContext, pair: &Pair) -> Result<[String; 2], Stop> {
     let moment = Reached::Running {
         databases: [pair.directory.database.clone(), pair.bus.database.clone()],
         urls: urls.clone(),
-        pids: [pair.directory.process.pid(), pair.bus.process.pid()],
+        pids: pair.pids(),
     };
     let acted = context.request.stages.reached(&moment).map_err(|error| Stop {
         step: "stage running".to_owned(),
@@ -179,6 +179,7 @@ async fn changed_files(
     let started = pair.directory.started_at.min(pair.bus.started_at).as_millisecond();
     let looked = context
         .step("look at what the start changed", async {
+            pair.look_at_files().await?;
             let window = Window {
                 start_requested_ms: started,
                 looked_at_ms: jiff::Timestamp::now().as_millisecond(),
@@ -363,9 +364,9 @@ async fn watch(context: &mut DrillContext, pair: &mut Pair) {
     let began = Instant::now();
     let mut lives = Vec::new();
     for instance in pair.each() {
-        let health = probe::health(instance.port).await.ok();
-        let pid = instance.process.pid();
-        let ended = instance.process.ended();
+        let health = probe::health(&instance.host, instance.port).await.ok();
+        let pid = instance.running.pid();
+        let ended = instance.running.ended();
         let exit = match &ended {
             Ok(None) => None,
             Ok(Some(exit)) => Some(exit.to_string()),

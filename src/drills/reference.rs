@@ -55,28 +55,66 @@ pub fn ensure_built() -> Result<PathBuf, ReferenceError> {
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
     let target = target_folder();
     let binary = target.join(profile).join("reference-services");
+    let mut arguments = vec!["build"];
+    if profile == "release" {
+        arguments.push("--release");
+    }
+    built(binary, &target, &arguments, &[])
+}
+
+/// The same, linked statically, so that an image needs nothing else; in a target folder of its own.
+///
+/// # Errors
+/// [`ReferenceError`], also where the compiler's host is no Linux.
+pub fn ensure_static() -> Result<PathBuf, ReferenceError> {
+    let host = host_triple()?;
+    let target = target_folder().join("static");
+    let binary = target.join(&host).join("debug").join("reference-services");
+    let arguments = ["build", "--target", &host];
+    let variables = [
+        ("RUSTFLAGS", "-C target-feature=+crt-static"),
+        ("CARGO_PROFILE_DEV_DEBUG", "0"),
+        ("CARGO_PROFILE_DEV_STRIP", "true"),
+    ];
+    built(binary, &target, &arguments, &variables)
+}
+
+fn host_triple() -> Result<String, ReferenceError> {
+    let failed = |message: String| ReferenceError::Build { message };
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output();
+    let output = output.map_err(|error| failed(format!("cannot ask rustc for its host: {error}")))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    match host {
+        Some(host) if host.contains("linux") => Ok(host.to_owned()),
+        other => Err(failed(format!(
+            "the reference image needs a Linux build, and this compiler's host is {}; name images instead",
+            other.unwrap_or("unknown")
+        ))),
+    }
+}
+
+fn built(
+    binary: PathBuf,
+    target: &Path,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> Result<PathBuf, ReferenceError> {
     let lock_path = target.join("reference-services.lock");
     let lock_failed = |source| ReferenceError::Lock {
         path: lock_path.clone(),
         source,
     };
-    fs::create_dir_all(&target).map_err(lock_failed)?;
+    fs::create_dir_all(target).map_err(lock_failed)?;
     let lock = File::create(&lock_path).map_err(lock_failed)?;
     lock.lock().map_err(lock_failed)?;
     if is_fresh(&binary) {
         return Ok(binary);
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args([
-        "build",
-        "--package",
-        "beam-reference-services",
-        "--bin",
-        "reference-services",
-    ]);
-    if profile == "release" {
-        cargo.arg("--release");
-    }
+    cargo.args(arguments);
+    cargo.args(["--package", "beam-reference-services", "--bin", "reference-services"]);
     // Variables that a surrounding `cargo run` or nextest set for its own package would make Cargo rebuild.
     for (key, _) in std::env::vars_os() {
         if key
@@ -86,7 +124,8 @@ pub fn ensure_built() -> Result<PathBuf, ReferenceError> {
             cargo.env_remove(key);
         }
     }
-    cargo.current_dir(workspace_root()).env("CARGO_TARGET_DIR", &target);
+    cargo.current_dir(workspace_root()).env("CARGO_TARGET_DIR", target);
+    cargo.envs(variables.iter().copied());
     cargo
         .stdin(Stdio::null())
         .stdout(std::io::stderr())

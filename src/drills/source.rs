@@ -8,7 +8,8 @@ use crate::deployment::release::Release;
 use crate::drills::context::{
     Base, DrillContext, DrillRequest, Stop, UsageError, milliseconds, private_folder, timestamp,
 };
-use crate::drills::instances::{Deployment, ISSUER_PRIVATE, Pair, Source, StartError};
+use crate::drills::instances::{Deployment, Pair, Source, StartError};
+use crate::drills::launching::ISSUER_PRIVATE;
 use crate::drills::stages::Reached;
 use crate::evidence::CheckId;
 use crate::runtime::process::Stopped;
@@ -78,7 +79,7 @@ pub enum SourceError {
 ///
 /// # Errors
 /// [`UsageError`] for an unreadable `--keys` file, a variable of `[access]` that is not set, or an impossible command.
-pub fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> {
+pub async fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> {
     let request = context.request.clone();
     let environment = request.environment.clone();
     let (seed, run) = (request.seed, context.evidence.run.id.clone());
@@ -135,9 +136,11 @@ pub fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageError> 
         identity_file,
         reference_services: request.reference_services.clone(),
         overrides: Default::default(),
+        containers: context.containers(),
         environment,
     };
     deployment.check()?;
+    deployment.check_images().await?;
     Ok(deployment)
 }
 
@@ -293,7 +296,7 @@ pub fn living(context: &DrillContext, source: &Source) -> Result<(), Stop> {
         &Reached::Living {
             databases: [pair.directory.database.clone(), pair.bus.database.clone()],
             urls: [pair.directory.url(), pair.bus.url()],
-            pids: [pair.directory.process.pid(), pair.bus.process.pid()],
+            pids: pair.pids(),
         },
     )
 }
@@ -309,7 +312,7 @@ pub fn reached(context: &DrillContext, source: &Source) -> Result<(), Stop> {
         &Reached::Source {
             databases: [pair.directory.database.clone(), pair.bus.database.clone()],
             urls: [pair.directory.url(), pair.bus.url()],
-            pids: [pair.directory.process.pid(), pair.bus.process.pid()],
+            pids: pair.pids(),
         },
     )
 }

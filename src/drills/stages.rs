@@ -15,8 +15,8 @@ pub enum Reached {
         databases: [PathBuf; 2],
         /// Base URLs: directory, bus.
         urls: [String; 2],
-        /// Process ids: directory, bus.
-        pids: [u32; 2],
+        /// Process ids, where they may be signalled from here: directory, bus.
+        pids: [Option<u32>; 2],
     },
     /// The source was looked at (the baseline) and still runs.
     Source {
@@ -24,8 +24,8 @@ pub enum Reached {
         databases: [PathBuf; 2],
         /// Base URLs: directory, bus.
         urls: [String; 2],
-        /// Process ids: directory, bus.
-        pids: [u32; 2],
+        /// Process ids, where they may be signalled from here: directory, bus.
+        pids: [Option<u32>; 2],
     },
     /// The raw files are copied, nothing is consolidated yet.
     Set {
@@ -55,8 +55,8 @@ pub enum Reached {
         databases: [PathBuf; 2],
         /// Base URLs: directory, bus.
         urls: [String; 2],
-        /// Process ids: directory, bus.
-        pids: [u32; 2],
+        /// Process ids, where they may be signalled from here: directory, bus.
+        pids: [Option<u32>; 2],
     },
 }
 

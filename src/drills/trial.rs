@@ -17,12 +17,14 @@ use crate::drills::{Ending, at_rest, proving, reads, source, whole};
 use crate::evidence::{CheckId, Finding, Verdict};
 use crate::faults::fault::{Expect, Fault, Injection, Stage, Start};
 use crate::restore::Places;
+use crate::runtime::engine::{Engine, Mount};
 use crate::snapshot::database::Databases;
 use crate::snapshot::file_set::{FileSet, RawSet};
 use crate::snapshot::manifest::Manifest;
 use crate::snapshot::{self, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A taken source that faults are injected into copies of: seeded by the harness, or a given set that plays it.
@@ -95,6 +97,8 @@ impl Template {
             taking.taken.expected.clone_from(&taking.taken.independent);
             taking.taken.baseline = Some(Box::pin(answers_of_given(&mut context, &mut taking)).await?);
         }
+        // Nothing runs any more; every trial has containers of its own.
+        context.remove_containers().await;
         Ok(Template {
             request,
             taking,
@@ -137,11 +141,15 @@ impl Template {
                 let services = Service::ALL.into_iter();
                 services
                     .filter(|service| start.service.is_none_or(|named| named == *service))
-                    .any(|service| !request.environment.service(service).command.is_empty())
+                    .any(|service| !request.environment.service(service).is_reference())
             };
             if switched.is_some_and(foreign) {
                 return Some("a switch of the reference services; this environment has its own".to_owned());
             }
+        }
+        let shares_files = |engine: &Arc<dyn Engine>| engine.shares_files();
+        if fault.needs_live_files() && !request.engine.as_ref().is_none_or(shares_files) {
+            return Some("the container engine shares no file system with the harness".to_owned());
         }
         match fault.stage {
             Stage::Environment | Stage::Schema | Stage::Report => {
@@ -165,6 +173,9 @@ impl Template {
         }
         let shared = Shared::default();
         if let Some(fault) = fault {
+            if fault.needs_live_files() {
+                request.mount = Mount::Bind;
+            }
             let any_check = fault.caught_by.is_empty() && !fault.benign;
             if any_check || fault.caught_by.contains(&CheckId::Stability) {
                 request.watched_for = proving::WATCHED_FOR;
@@ -180,6 +191,7 @@ impl Template {
             .clone_from(&self.context.evidence.run.started_at);
         context.outage_begins();
         let ended = Box::pin(self.drill(&mut context, fault, &shared)).await;
+        context.remove_containers().await;
         let ended = match ended {
             Ok(()) => Ok(()),
             Err(Ending::Stop(stop)) => Err(stop),
@@ -214,6 +226,7 @@ impl Template {
         let prepared = self.place(context)?;
         at_rest::snapshot(context, &taken, &prepared, written).await?;
         let mut deployment = self.taking.deployment.clone();
+        deployment.containers = context.containers();
         if let Some(Injection::Start(starts)) = fault.map(|fault| &fault.injection) {
             for start in starts {
                 for (at, service) in Service::ALL.into_iter().enumerate() {

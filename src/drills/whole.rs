@@ -9,6 +9,7 @@ use crate::drills::injecting::{NotInjected, Others, Shared, acting};
 use crate::drills::trial::{Trial, conclude};
 use crate::drills::{Ending, at_rest};
 use crate::faults::fault::{Fault, Hook, Injection, Stage};
+use crate::runtime::engine::Mount;
 use std::time::Instant;
 
 /// Whether a fault cannot go into a copy of a template.
@@ -29,6 +30,9 @@ pub(crate) async fn try_out(mut request: DrillRequest, fault: &Fault) -> Result<
         _ => None,
     };
     request.keep = false;
+    if fault.needs_live_files() {
+        request.mount = Mount::Bind;
+    }
     request.stages = match &hand {
         Some(hand) => hand.stages(),
         None => acting(fault.clone(), shared.clone(), Others::default()),
@@ -38,6 +42,7 @@ pub(crate) async fn try_out(mut request: DrillRequest, fault: &Fault) -> Result<
     }
     let mut context = DrillContext::new(request, Box::new(Quiet))?;
     let ended = Box::pin(drill(&mut context, hand.as_ref())).await;
+    context.remove_containers().await;
     let ended = match ended {
         Err(Ending::Usage(error)) => {
             context.discard();

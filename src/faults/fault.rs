@@ -360,6 +360,22 @@ impl Fault {
             )
     }
 
+    /// Whether it acts on files that a running service has open, or on the service's process.
+    #[must_use]
+    pub fn needs_live_files(&self) -> bool {
+        match &self.injection {
+            Injection::Hook(_) => true,
+            Injection::Sql { .. }
+            | Injection::Ops(_)
+            | Injection::Remake(_)
+            | Injection::Command(_)
+            | Injection::Torn(_) => {
+                matches!(self.stage, Stage::Source | Stage::Running)
+            }
+            Injection::Answers(_) | Injection::Start(_) | Injection::Clock(_) | Injection::NotStaged(_) => false,
+        }
+    }
+
     /// Why it is not staged, if so.
     #[must_use]
     pub fn not_staged(&self) -> Option<&str> {

@@ -3,6 +3,9 @@
 //! Knows no table and no endpoint: what "ready" means is handed in as a probe. Never sends a signal to a process that
 //! it did not start itself.
 
+/// Services as containers: what the harness asks of a container engine.
+pub mod engine;
+
 /// Services as child processes.
 pub mod process;
 
@@ -11,3 +14,6 @@ pub mod ports;
 
 /// Waiting for a named condition.
 pub mod ready;
+
+/// A started service, whatever runs it.
+pub mod running;

@@ -66,6 +66,16 @@ pub enum ProcessError {
         /// What the system said.
         source: io::Error,
     },
+    /// The container engine cannot do it.
+    #[error("cannot {action} the container of {name}: {message}")]
+    Container {
+        /// What was tried.
+        action: &'static str,
+        /// Which service.
+        name: String,
+        /// What the engine said.
+        message: String,
+    },
     /// The child cannot be waited for or signalled.
     #[error("cannot {action} {name} (process {pid})")]
     Control {

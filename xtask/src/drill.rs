@@ -2,7 +2,7 @@
 
 use crate::exit::ExitCode;
 use crate::progress::Lines;
-use crate::{refuse, report};
+use crate::{containers, refuse, report};
 use recovery_drills::deployment::Service;
 use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
@@ -13,6 +13,7 @@ use recovery_drills::drills::self_test::SelfTest;
 use recovery_drills::drills::stages::Stages;
 use recovery_drills::evidence::Evidence;
 use recovery_drills::report::summary;
+use recovery_drills::runtime::engine::Mount;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -58,6 +59,12 @@ pub(crate) struct Options {
     /// Do not measure the checks' own detection power on this snapshot; the report then says so
     #[arg(long)]
     no_self_test: bool,
+    /// How the services run [default: as the environment says]
+    #[arg(long, value_parser = ["process", "container"])]
+    runtime: Option<String>,
+    /// How files get into containers: through the engine's copy interface, or as a folder of this machine
+    #[arg(long, default_value = "volume", value_parser = ["volume", "bind"])]
+    mount: String,
     /// Keep the working files of the run
     #[arg(long)]
     keep: bool,
@@ -68,14 +75,20 @@ pub(crate) struct Options {
 
 /// Runs the drill.
 pub(crate) fn run(options: Options) -> ExitCode {
-    let request = match request(&options) {
+    let mut request = match request(&options) {
         Ok(request) => request,
         Err(message) => return refuse(ExitCode::Usage, &message),
     };
+    if request.environment.is_in_containers() && !containers::BUILT_IN {
+        return containers::run_again();
+    }
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(message) => return refuse(ExitCode::Inconclusive, &message),
     };
+    if let Err(message) = runtime.block_on(containers::connect(&mut request)) {
+        return refuse(ExitCode::Usage, &message);
+    }
     let progress: Box<dyn Progress> = if options.quiet {
         Box::new(Quiet)
     } else {
@@ -135,11 +148,14 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
         from: options.from.as_deref(),
         keys: options.keys.as_deref(),
         directory_identity: options.directory_identity.as_deref(),
+        runtime: options.runtime.as_deref(),
     };
     let mut request = subject.request(options.seed.unwrap_or_else(chosen_seed))?;
     request.drill.clone_from(&options.name);
     request.rounds = options.rounds;
     request.keep = options.keep;
+    // Clap knows no other words.
+    request.mount = Mount::parse(&options.mount).unwrap_or_default();
     if !options.no_self_test {
         request.watched_for = WATCHED_FOR;
         request.self_test = SelfTest::With(vec![catalogue_folder()]);
@@ -154,12 +170,20 @@ pub(crate) struct Subject<'a> {
     pub(crate) from: Option<&'a Path>,
     pub(crate) keys: Option<&'a Path>,
     pub(crate) directory_identity: Option<&'a str>,
+    /// `process` or `container`; as the environment says where left out.
+    pub(crate) runtime: Option<&'a str>,
 }
 
 impl Subject<'_> {
     /// The request of a drill of it, without a self-test.
     pub(crate) fn request(&self, seed: u64) -> Result<DrillRequest, String> {
-        let environment = environment(self.environment, self.environments)?;
+        let mut environment = environment(self.environment, self.environments)?;
+        match self.runtime {
+            Some("process") => environment.in_processes(),
+            Some("container") => environment.in_containers(|name| std::env::var(name).ok()),
+            _ if environment.is_in_containers() => environment.in_containers(|name| std::env::var(name).ok()),
+            _ => {}
+        }
         if let Some(from) = self.from.filter(|from| !from.exists()) {
             return Err(format!(
                 "--from: {} does not exist; give a snapshot folder or a folder of database files",
@@ -174,7 +198,7 @@ impl Subject<'_> {
         }
         let needs_reference = Service::ALL
             .iter()
-            .any(|service| environment.service(*service).command.is_empty());
+            .any(|service| environment.service(*service).is_reference());
         let reference_services = if needs_reference {
             Some(reference::ensure_built().map_err(|error| error.to_string())?)
         } else {
@@ -195,6 +219,8 @@ impl Subject<'_> {
             reference_services,
             base: Base::default(),
             stages: Stages::default(),
+            engine: None,
+            mount: Mount::default(),
             self_test: SelfTest::Skipped,
             watched_for: Duration::ZERO,
             forced_pass: None,
@@ -269,7 +295,7 @@ fn git_sha() -> Option<String> {
 }
 
 /// Ends when the user presses Ctrl-C or the system asks to stop.
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;
     };

@@ -2,7 +2,7 @@
 
 use crate::exit::ExitCode;
 use crate::progress::Lines;
-use crate::{drill, refuse};
+use crate::{containers, drill, refuse};
 use recovery_drills::drills::context::{DrillRequest, Progress, Quiet};
 use recovery_drills::drills::detection::{self, Campaign};
 use recovery_drills::drills::score::Score;
@@ -51,9 +51,9 @@ pub(crate) struct Options {
     /// Folder of the environment files
     #[arg(long, default_value = "fixtures/environments")]
     environments: PathBuf,
-    /// How the services run
-    #[arg(long, default_value = "process", value_parser = ["process"])]
-    runtime: String,
+    /// How the services run [default: as the environment says]
+    #[arg(long, value_parser = ["process", "container"])]
+    runtime: Option<String>,
     /// This snapshot or plain backup plays the source: faults go into copies of it
     #[arg(long)]
     from: Option<PathBuf>,
@@ -103,10 +103,21 @@ pub(crate) fn run(options: Options) -> ExitCode {
         }
         return ExitCode::Pass;
     }
-    let request = match request(&options) {
+    let mut request = match request(&options) {
         Ok(request) => request,
         Err(message) => return refuse(ExitCode::Usage, &message),
     };
+    if request.environment.is_in_containers() && !containers::BUILT_IN {
+        return containers::run_again();
+    }
+    let runtime = match drill::runtime() {
+        Ok(runtime) => runtime,
+        Err(message) => return refuse(ExitCode::Inconclusive, &message),
+    };
+    if let Err(message) = runtime.block_on(containers::connect(&mut request)) {
+        return refuse(ExitCode::Usage, &message);
+    }
+    let engine = request.engine.clone();
     let campaign = Campaign {
         request,
         catalogue,
@@ -117,18 +128,25 @@ pub(crate) fn run(options: Options) -> ExitCode {
         at_rest: options.at_rest,
         random: options.random,
     };
-    let runtime = match drill::runtime() {
-        Ok(runtime) => runtime,
-        Err(message) => return refuse(ExitCode::Inconclusive, &message),
-    };
     let progress: Box<dyn Progress> = if options.quiet {
         Box::new(Quiet)
     } else {
         Box::new(Lines::new())
     };
-    match runtime.block_on(detection::run(&campaign, progress.as_ref())) {
-        Ok(score) => close(&options, &score),
-        Err(usage) => refuse(ExitCode::Usage, &usage.to_string()),
+    let ended = runtime.block_on(async {
+        let ended = tokio::select! {
+            ended = detection::run(&campaign, progress.as_ref()) => Some(ended),
+            () = drill::interrupted() => None,
+        };
+        if let Some(engine) = engine.filter(|_| ended.is_none()) {
+            engine.remove_own().await;
+        }
+        ended
+    });
+    match ended {
+        Some(Ok(score)) => close(&options, &score),
+        Some(Err(usage)) => refuse(ExitCode::Usage, &usage.to_string()),
+        None => refuse(ExitCode::Interrupted, "interrupted; nothing is scored"),
     }
 }
 
@@ -146,6 +164,7 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
         from: options.from.as_deref(),
         keys: options.keys.as_deref(),
         directory_identity: options.directory_identity.as_deref(),
+        runtime: options.runtime.as_deref(),
     };
     let mut request = subject.request(options.seed)?;
     // A limit of its own, so that a slow recovery is a fault that can be told from a good one.

@@ -1,5 +1,6 @@
 //! Thin commands over the library: parse flags, call it, map the verdict to an exit code. No rule of its own.
 
+mod containers;
 mod doctor;
 mod drill;
 mod exit;

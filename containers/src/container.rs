@@ -1,0 +1,262 @@
+//! One service in one container: watched, logged, stopped, its files copied out.
+
+use crate::engine::{ContainerEngine, StartError};
+use crate::{chain, files, leftovers};
+use futures_util::StreamExt as _;
+use recovery_drills::runtime::engine::{ContainerLaunch, Mount};
+use recovery_drills::runtime::process::{Exit, ProcessError, Stopped, last_lines};
+use recovery_drills::runtime::running::{Later, Running};
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use testcontainers::bollard::Docker;
+use testcontainers::bollard::errors::Error;
+use testcontainers::bollard::query_parameters::{KillContainerOptionsBuilder, LogsOptionsBuilder};
+use testcontainers::{ContainerAsync, GenericImage};
+use tokio::task::JoinHandle;
+
+/// What a process that was killed ends with.
+const KILLED: i64 = 137;
+/// How long the last lines of a log may take after the end of the service.
+const LOG_LIMIT: Duration = Duration::from_secs(2);
+
+/// A service in a container of its own.
+#[derive(Debug)]
+pub(crate) struct Container {
+    docker: Docker,
+    /// `None` once it is removed.
+    container: Option<ContainerAsync<GenericImage>>,
+    name: String,
+    host_name: String,
+    pid: u32,
+    is_here: bool,
+    ended: Arc<Mutex<Option<Exit>>>,
+    watching: JoinHandle<()>,
+    logging: JoinHandle<()>,
+    log: PathBuf,
+    database: PathBuf,
+    folder: String,
+    mount: Mount,
+}
+
+impl Container {
+    /// Watches a container that was started, and follows its output.
+    pub(crate) async fn new(
+        engine: &ContainerEngine,
+        container: ContainerAsync<GenericImage>,
+        launch: &ContainerLaunch,
+    ) -> Result<Container, StartError> {
+        let docker = engine.docker().clone();
+        let id = container.id().to_owned();
+        let seen = docker.inspect_container(&id, None).await;
+        let seen = seen.map_err(|error| StartError(chain(&error)))?;
+        let pid = seen.state.and_then(|state| state.pid).unwrap_or_default();
+        let pid = u32::try_from(pid).unwrap_or_default();
+        let ended = Arc::new(Mutex::new(None));
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&launch.log);
+        let log = log.map_err(|error| StartError(format!("cannot open {}: {error}", launch.log.display())))?;
+        Ok(Container {
+            watching: tokio::spawn(watch(docker.clone(), id.clone(), ended.clone())),
+            logging: tokio::spawn(follow(docker.clone(), id, log)),
+            is_here: engine.is_local() && pid > 0 && Path::new(&format!("/proc/{pid}")).exists(),
+            docker,
+            container: Some(container),
+            name: launch.name.clone(),
+            host_name: launch.host_name.clone(),
+            pid,
+            ended,
+            log: launch.log.clone(),
+            database: launch.database.clone(),
+            folder: launch.folder.clone(),
+            mount: launch.mount,
+        })
+    }
+
+    fn held(&self, action: &'static str) -> Result<&ContainerAsync<GenericImage>, ProcessError> {
+        let removed = || self.cannot(action, "it is removed".to_owned());
+        self.container.as_ref().ok_or_else(removed)
+    }
+
+    fn cannot(&self, action: &'static str, message: String) -> ProcessError {
+        ProcessError::Container {
+            action,
+            name: self.name.clone(),
+            message,
+        }
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(Error) -> ProcessError {
+        move |error| self.cannot(action, chain(&error))
+    }
+
+    /// SIGTERM, SIGKILL after the limit: whole seconds are what an engine knows.
+    async fn end(&mut self, limit: Duration) -> Result<Stopped, ProcessError> {
+        let asked = Instant::now();
+        let seconds = i32::try_from(limit.as_millis().div_ceil(1_000)).unwrap_or(i32::MAX);
+        let stopped = self.held("stop")?.stop_with_timeout(Some(seconds)).await;
+        stopped.map_err(|error| self.cannot("stop", chain(&error)))?;
+        let (gone_after, exit) = (asked.elapsed(), self.exit_code().await?);
+        let was_killed = exit.code == i32::try_from(KILLED).ok();
+        self.leave().await?;
+        Ok(Stopped {
+            exit,
+            gone_after,
+            killed_after: was_killed.then(|| limit.min(gone_after)),
+        })
+    }
+
+    async fn strike(&mut self) -> Result<Exit, ProcessError> {
+        let id = self.held("kill")?.id().to_owned();
+        let options = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
+        match self.docker.kill_container(&id, Some(options)).await {
+            // It ended by itself.
+            Ok(()) | Err(Error::DockerResponseServerError { status_code: 409, .. }) => {}
+            Err(error) => return Err(self.cannot("kill", chain(&error))),
+        }
+        let _ = (&mut self.watching).await;
+        let exit = self.exit_code().await?;
+        self.leave().await?;
+        Ok(exit)
+    }
+
+    async fn exit_code(&self) -> Result<Exit, ProcessError> {
+        let code = self.held("ask")?.exit_code().await;
+        let code = code.map_err(|error| self.cannot("ask", chain(&error)))?;
+        Ok(exit(code.unwrap_or(-1)))
+    }
+
+    /// Copies the files out of the ended container and removes it with its volume.
+    async fn leave(&mut self) -> Result<(), ProcessError> {
+        let _ = tokio::time::timeout(LOG_LIMIT, &mut self.logging).await;
+        if self.mount == Mount::Volume {
+            self.copy_out().await?;
+        }
+        if let Some(container) = self.container.take() {
+            let removed = container.rm().await;
+            removed.map_err(|error| self.cannot("remove", chain(&error)))?;
+        }
+        if self.mount == Mount::Volume {
+            let removed = leftovers::remove_volume(&self.docker, &self.host_name).await;
+            removed.map_err(|error| self.cannot("remove", error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    async fn copy_out(&self) -> Result<(), ProcessError> {
+        let id = self.held("copy the files of")?.id();
+        let copied = files::copy_out(&self.docker, id, &self.folder, &self.database).await;
+        copied.map_err(|error| self.cannot("copy the files of", chain(&error)))
+    }
+
+    /// The files of one moment: nothing is written while the service is paused.
+    async fn look(&self) -> Result<(), ProcessError> {
+        if self.mount == Mount::Bind {
+            return Ok(());
+        }
+        let id = self.held("pause")?.id().to_owned();
+        let paused = self.docker.pause_container(&id).await;
+        let copied = self.copy_out().await;
+        if paused.is_ok() {
+            self.docker
+                .unpause_container(&id)
+                .await
+                .map_err(self.failed("resume"))?;
+        }
+        match paused {
+            // Whatever ended does not write any more.
+            Err(error) if self.ended_as().is_none() => Err(self.cannot("pause", chain(&error))),
+            _ => copied,
+        }
+    }
+
+    fn ended_as(&self) -> Option<Exit> {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running for Container {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn is_here(&self) -> bool {
+        self.is_here
+    }
+
+    fn ended(&mut self) -> Result<Option<Exit>, ProcessError> {
+        Ok(self.ended_as())
+    }
+
+    fn stop(&mut self, limit: Duration) -> Later<'_, Result<Stopped, ProcessError>> {
+        Box::pin(self.end(limit))
+    }
+
+    fn kill(&mut self) -> Later<'_, Result<Exit, ProcessError>> {
+        Box::pin(self.strike())
+    }
+
+    fn ask_to_stop(&self) -> Later<'_, Result<(), ProcessError>> {
+        Box::pin(async move {
+            let id = self.held("stop")?.id();
+            let options = KillContainerOptionsBuilder::new().signal("SIGTERM").build();
+            let asked = self.docker.kill_container(id, Some(options)).await;
+            asked.map_err(self.failed("stop"))
+        })
+    }
+
+    fn look_at_files(&self) -> Later<'_, Result<(), ProcessError>> {
+        Box::pin(self.look())
+    }
+
+    fn owns_port(&self, _: u16) -> Option<bool> {
+        // The engine gave it to the container.
+        None
+    }
+
+    fn last_lines(&self, count: usize) -> String {
+        last_lines(&self.log, count)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.watching.abort();
+        self.logging.abort();
+    }
+}
+
+fn exit(code: i64) -> Exit {
+    Exit {
+        code: i32::try_from(code).ok(),
+        signal: None,
+    }
+}
+
+/// Waits until it ended.
+async fn watch(docker: Docker, id: String, ended: Arc<Mutex<Option<Exit>>>) {
+    let mut waiting = std::pin::pin!(docker.wait_container(&id, None));
+    let code = match waiting.next().await {
+        Some(Ok(answer)) => answer.status_code,
+        Some(Err(Error::DockerContainerWaitError { code, .. })) => code,
+        // The engine is gone or the container is: it does not run any more as far as anybody can tell.
+        Some(Err(_)) | None => -1,
+    };
+    *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit(code));
+}
+
+/// Writes its output into a file, as it comes.
+async fn follow(docker: Docker, id: String, mut log: std::fs::File) {
+    let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
+    let mut lines = std::pin::pin!(docker.logs(&id, Some(options)));
+    while let Some(Ok(line)) = lines.next().await {
+        // A log that cannot be kept must not turn a verdict.
+        let _ = log.write_all(&line.into_bytes());
+    }
+}
