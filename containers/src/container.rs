@@ -1,6 +1,6 @@
 //! One service in one container: watched, logged, stopped, its files copied out.
 
-use crate::engine::{ContainerEngine, StartError};
+use crate::engine::{ContainerEngine, StartError, is_root};
 use crate::{chain, files, leftovers};
 use futures_util::StreamExt as _;
 use recovery_drills::runtime::engine::{ContainerLaunch, Mount};
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use testcontainers::bollard::Docker;
 use testcontainers::bollard::errors::Error;
+use testcontainers::bollard::models::NetworkDisconnectRequest;
 use testcontainers::bollard::query_parameters::{KillContainerOptionsBuilder, LogsOptionsBuilder};
 use testcontainers::{ContainerAsync, GenericImage};
 use tokio::task::JoinHandle;
@@ -39,6 +40,7 @@ pub(crate) struct Container {
     log: PathBuf,
     database: PathBuf,
     folder: String,
+    network: String,
     mount: Mount,
 }
 
@@ -48,6 +50,7 @@ impl Container {
         engine: &ContainerEngine,
         container: ContainerAsync<GenericImage>,
         launch: &ContainerLaunch,
+        network: String,
     ) -> Result<Container, StartError> {
         let docker = engine.docker().clone();
         let id = container.id().to_owned();
@@ -75,6 +78,7 @@ impl Container {
             log: launch.log.clone(),
             database: launch.database.clone(),
             folder: launch.folder.clone(),
+            network,
             mount: launch.mount,
         })
     }
@@ -112,14 +116,18 @@ impl Container {
         })
     }
 
-    async fn strike(&mut self) -> Result<Exit, ProcessError> {
-        let id = self.held("kill")?.id().to_owned();
-        let options = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
-        match self.docker.kill_container(&id, Some(options)).await {
+    async fn signal(&self, signal: &str, action: &'static str) -> Result<(), ProcessError> {
+        let id = self.held(action)?.id();
+        let options = KillContainerOptionsBuilder::new().signal(signal).build();
+        match self.docker.kill_container(id, Some(options)).await {
             // It ended by itself.
-            Ok(()) | Err(Error::DockerResponseServerError { status_code: 409, .. }) => {}
-            Err(error) => return Err(self.cannot("kill", chain(&error))),
+            Ok(()) | Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
+            Err(error) => Err(self.cannot(action, chain(&error))),
         }
+    }
+
+    async fn end_at_once(&mut self) -> Result<Exit, ProcessError> {
+        self.signal("SIGKILL", "kill").await?;
         let _ = (&mut self.watching).await;
         let exit = self.exit_code().await?;
         self.leave().await?;
@@ -141,6 +149,15 @@ impl Container {
         if let Some(container) = self.container.take() {
             let removed = container.rm().await;
             removed.map_err(|error| self.cannot("remove", chain(&error)))?;
+        }
+        if let Some(folder) = self
+            .database
+            .parent()
+            .filter(|_| self.mount == Mount::Bind && is_root())
+        {
+            // They were given to the service's user for as long as it ran.
+            let given = files::give_to(folder, (0, 0));
+            given.map_err(|error| self.cannot("take back the files of", chain(&error)))?;
         }
         if self.mount == Mount::Volume {
             let removed = leftovers::remove_volume(&self.docker, &self.host_name).await;
@@ -199,15 +216,34 @@ impl Running for Container {
     }
 
     fn kill(&mut self) -> Later<'_, Result<Exit, ProcessError>> {
-        Box::pin(self.strike())
+        Box::pin(self.end_at_once())
     }
 
     fn ask_to_stop(&self) -> Later<'_, Result<(), ProcessError>> {
+        Box::pin(self.signal("SIGTERM", "stop"))
+    }
+
+    fn strike(&self) -> Later<'_, Result<(), ProcessError>> {
+        Box::pin(self.signal("SIGKILL", "kill"))
+    }
+
+    fn pause(&self) -> Later<'_, Result<(), ProcessError>> {
         Box::pin(async move {
-            let id = self.held("stop")?.id();
-            let options = KillContainerOptionsBuilder::new().signal("SIGTERM").build();
-            let asked = self.docker.kill_container(id, Some(options)).await;
-            asked.map_err(self.failed("stop"))
+            let id = self.held("pause")?.id();
+            let paused = self.docker.pause_container(id).await;
+            paused.map_err(self.failed("pause"))
+        })
+    }
+
+    fn disconnect(&self) -> Later<'_, Result<(), ProcessError>> {
+        Box::pin(async move {
+            let id = self.held("disconnect")?.id().to_owned();
+            let request = NetworkDisconnectRequest {
+                container: id,
+                force: Some(true),
+            };
+            let cut = self.docker.disconnect_network(&self.network, request).await;
+            cut.map_err(self.failed("disconnect"))
         })
     }
 
@@ -226,9 +262,22 @@ impl Running for Container {
 }
 
 impl Drop for Container {
+    /// Removes what was not stopped: it belongs to a run that failed, panicked or was interrupted.
     fn drop(&mut self) {
         self.watching.abort();
         self.logging.abort();
+        let Some(container) = self.container.take() else {
+            return;
+        };
+        // In a task of its own: the destructor of a container blocks on its removal, and a thread that does so in the
+        // midst of a poll loses the wake-ups of whatever it polls.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                // What cannot be removed now is found by its label at the end of the run.
+                runtime.spawn(container.rm());
+            }
+            Err(_) => std::mem::forget(container),
+        }
     }
 }
 

@@ -168,7 +168,7 @@ impl ContainerEngine {
             Mount::Volume => (vec![self.filled_volume(launch, &image, user).await?], None),
             Mount::Bind => self.bound(launch, user)?,
         };
-        let (port, publish) = (launch.port, self.publish.clone());
+        let (port, publish, in_network) = (launch.port, self.publish.clone(), network.clone());
         let published = launch.published.unwrap_or(0).to_string();
         let (name, tag) = images::name_and_tag(&image);
         let mut request = GenericImage::new(name, tag)
@@ -177,7 +177,7 @@ impl ContainerEngine {
             .with_container_name(&launch.host_name)
             .with_labels(labels(&launch.owner))
             .with_host_config_modifier(move |config: &mut HostConfig| {
-                config.network_mode = Some(network.clone());
+                config.network_mode = Some(in_network.clone());
                 // Published on one address only: all ports on all addresses is the default.
                 config.publish_all_ports = Some(false);
                 let binding = PortBinding {
@@ -205,7 +205,7 @@ impl ContainerEngine {
             }
         };
         let port = container.get_host_port_ipv4(ContainerPort::Tcp(port)).await;
-        let container = Container::new(self, container, launch).await?;
+        let container = Container::new(self, container, launch, network).await?;
         let port = match port {
             Ok(port) => port,
             // It ended already: whoever waits for it sees that.
@@ -265,8 +265,7 @@ impl ContainerEngine {
         let folder = launch.database.parent().unwrap_or(Path::new("."));
         let folder = std::path::absolute(folder).map_err(StartError::of)?;
         let identities = std::path::absolute(&launch.identity_file).map_err(StartError::of)?;
-        let is_root = rustix::process::geteuid().is_root();
-        let own_user = if is_root {
+        let own_user = if is_root() {
             files::give_to(&folder, user)?;
             files::give_to(&identities, user)?;
             None
@@ -352,6 +351,11 @@ impl Engine for ContainerEngine {
     fn remove_run<'a>(&'a self, run: &'a str) -> Later<'a, Result<(), EngineError>> {
         Box::pin(self.remove(run))
     }
+}
+
+/// Whether files can be given to others.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// What everything of a run is found by.

@@ -7,6 +7,7 @@ use recovery_drills::drills::context::is_abandoned;
 use recovery_drills::runtime::engine::EngineError;
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 use testcontainers::bollard::Docker;
 use testcontainers::bollard::errors::Error;
 use testcontainers::bollard::query_parameters::{
@@ -25,6 +26,10 @@ pub(crate) const DEADLINE: &str = "recovery-drills.deadline";
 
 /// How long after its deadline something of another machine is kept.
 const GRACE_S: i64 = 600;
+
+/// How often a run's things are looked for and removed, and how long is waited where something is still in use.
+const REMOVALS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A kind of thing, and how it is found and removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,8 +89,19 @@ pub async fn remove_leftovers(engine: &ContainerEngine) -> Result<Vec<Leftover>,
 
 /// Removes everything of a run.
 pub(crate) async fn remove_run(engine: &ContainerEngine, run: &str) -> Result<(), EngineError> {
-    let of_run = labelled(engine, &format!("{RUN}={run}")).await?;
-    remove_all(engine.docker(), &of_run).await
+    let mut removed = Ok(());
+    // What was being made when its drill was given up appears late.
+    for _ in 0..REMOVALS {
+        let of_run = labelled(engine, &format!("{RUN}={run}")).await?;
+        if of_run.is_empty() {
+            return Ok(());
+        }
+        removed = remove_all(engine.docker(), &of_run).await;
+        if removed.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    removed
 }
 
 /// Removes a container with its anonymous volumes, whatever it does.

@@ -27,9 +27,22 @@ pub struct Life {
     pub health: Vec<Option<u16>>,
 }
 
-/// Every service has to live in the process that became ready.
+/// A service that was asked to stop and had to be killed: its files may be what a crash leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forced {
+    /// Which service.
+    pub service: Service,
+    /// `source` or `restored pair`.
+    pub role: String,
+    /// How long it was given, in milliseconds.
+    pub given_ms: u64,
+    /// How it ended.
+    pub exit: String,
+}
+
+/// Every service has to live in the process that became ready, and to stop when it is asked to.
 #[must_use]
-pub fn judge(lives: &[Life]) -> Judgement {
+pub fn judge(lives: &[Life], forced: &[Forced]) -> Judgement {
     let mut judged = Judgement {
         items: lives.len() as u64,
         expected: "both processes live on".to_owned(),
@@ -60,6 +73,14 @@ pub fn judge(lives: &[Life]) -> Judgement {
                 .push(Finding::new(format!("{service} health"), "200", seen, "GET /health"));
         }
     }
+    for one in forced {
+        judged.findings.push(Finding::new(
+            format!("{} of the {}", one.service, one.role),
+            "ends when it is asked to (SIGTERM)",
+            format!("killed after {} ms, {}", one.given_ms, one.exit),
+            format!("process of the {}", one.service),
+        ));
+    }
     judged.observed = seen.join(", ");
     judged
 }
@@ -81,33 +102,46 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_had_to_be_killed_is_a_finding() {
+        let forced = Forced {
+            service: Service::Bus,
+            role: "source".to_owned(),
+            given_ms: 15_000,
+            exit: "exit code 137".to_owned(),
+        };
+        let judged = judge(&[life()], &[forced]);
+        assert_eq!(judged.verdict(), Verdict::Fail);
+        assert!(judged.findings[0].observed.contains("137"), "{:?}", judged.findings);
+    }
+
+    #[test]
     fn a_process_that_lives_on_passes() {
-        assert_eq!(judge(&[life()]).verdict(), Verdict::Pass);
+        assert_eq!(judge(&[life()], &[]).verdict(), Verdict::Pass);
     }
 
     #[test]
     fn a_process_that_died_after_its_first_answer_is_a_finding() {
         let mut life = life();
         (life.pid_at_end, life.exit) = (None, Some("exit code 1".to_owned()));
-        assert_eq!(judge(&[life]).findings[0].observed, "exit code 1");
+        assert_eq!(judge(&[life], &[]).findings[0].observed, "exit code 1");
     }
 
     #[test]
     fn another_process_is_a_finding() {
         let mut life = life();
         life.pid_at_end = Some(8);
-        assert_eq!(judge(&[life]).verdict(), Verdict::Fail);
+        assert_eq!(judge(&[life], &[]).verdict(), Verdict::Fail);
     }
 
     #[test]
     fn a_bad_health_is_a_finding() {
         let mut life = life();
         life.health.push(Some(503));
-        assert_eq!(judge(&[life]).findings[0].observed, "503");
+        assert_eq!(judge(&[life], &[]).findings[0].observed, "503");
     }
 
     #[test]
     fn nothing_watched_is_inconclusive() {
-        assert_eq!(judge(&[]).verdict(), Verdict::Inconclusive);
+        assert_eq!(judge(&[], &[]).verdict(), Verdict::Inconclusive);
     }
 }

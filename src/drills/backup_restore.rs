@@ -155,6 +155,10 @@ pub async fn stop_and_take(context: &mut DrillContext, standing: Standing) -> Re
         baseline,
         issuer,
         cut_at: stopped.cut_at,
+        forced: match how {
+            Ended::Stopped => source::forced("source", &stopped.stopped),
+            Ended::Killed => Vec::new(),
+        },
     };
     let mut taken = taking::from_source(context, &stopped, &deployment, &written).await?;
     taken.earlier = Some(earlier);

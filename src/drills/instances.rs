@@ -8,6 +8,7 @@ use crate::deployment::Service;
 use crate::deployment::environment::{Environment, ServiceSettings};
 use crate::deployment::release::Release;
 use crate::drills::launching::Addresses;
+use crate::faults::fault::{Control, ControlAction};
 use crate::runtime::engine::{Engine, Mount, Owner, Started};
 use crate::runtime::ports;
 use crate::runtime::process::{Exit, ProcessError, ServiceProcess, Stopped};
@@ -183,6 +184,23 @@ impl Pair {
     pub async fn look_at_files(&self) -> Result<(), ProcessError> {
         let (directory, bus) = tokio::join!(self.directory.running.look_at_files(), self.bus.running.look_at_files());
         directory.and(bus)
+    }
+
+    /// Kills, pauses or cuts off a service: for faults.
+    ///
+    /// # Errors
+    /// [`ProcessError`]; an unknown action is none.
+    pub async fn control(&mut self, control: &Control) -> Result<(), ProcessError> {
+        let instance = match control.service {
+            Service::Directory => &mut self.directory,
+            Service::Bus => &mut self.bus,
+        };
+        match ControlAction::parse(&control.action) {
+            Some(ControlAction::Kill) => instance.running.strike().await,
+            Some(ControlAction::Pause) => instance.running.pause().await,
+            Some(ControlAction::Disconnect) => instance.running.disconnect().await,
+            None => Ok(()),
+        }
     }
 
     /// Stops both side by side and proves that no process is left.

@@ -103,7 +103,7 @@ pub async fn prove(
     restored: Restored,
 ) -> Result<(), Stop> {
     let Restored(mut pair) = restored;
-    let urls = running(context, &pair)?;
+    let urls = running(context, &mut pair).await?;
     let mut access = source::access_at(&urls, deployment);
     let (databases, expected) = open(context, taken).await?;
     match landmark(&expected, written) {
@@ -143,29 +143,45 @@ pub async fn prove(
         let until = pair.each().map(|instance| instance.ready_at() + watched_for);
         tokio::time::sleep_until(until[0].max(until[1]).into()).await;
     }
-    watch(context, &mut pair).await;
-    read?;
-    context
-        .step("stop the restored pair", async {
-            let stopped = pair.stop(&deployment.environment).await?;
-            let detail = format!("directory {}, bus {}", stopped[0].exit, stopped[1].exit);
-            Ok::<_, ProvingError>(((), detail))
-        })
-        .await
+    let (lives, looked_for) = watch(&mut pair).await;
+    let mut forced = written.map(|written| written.forced.clone()).unwrap_or_default();
+    let stopped = match read {
+        Err(stop) => Err(stop),
+        Ok(()) => {
+            let stopping = context.step("stop the restored pair", async {
+                let stopped = pair.stop(&deployment.environment).await?;
+                let detail = format!("directory {}, bus {}", stopped[0].exit, stopped[1].exit);
+                Ok::<_, ProvingError>((stopped, detail))
+            });
+            stopping.await
+        }
+    };
+    if let Ok(stopped) = &stopped {
+        forced.extend(source::forced("restored pair", stopped));
+    }
+    let judged = stability::judge(&lives, &forced);
+    context.record(CheckId::Stability, None, judged, looked_for);
+    stopped.map(|_| ())
 }
 
 /// Tells that the restored pair is ready and nothing was observed yet; the addresses to ask.
-fn running(context: &DrillContext, pair: &Pair) -> Result<[String; 2], Stop> {
+async fn running(context: &DrillContext, pair: &mut Pair) -> Result<[String; 2], Stop> {
     let urls = [pair.directory.url(), pair.bus.url()];
     let moment = Reached::Running {
         databases: [pair.directory.database.clone(), pair.bus.database.clone()],
         urls: urls.clone(),
         pids: pair.pids(),
     };
-    let acted = context.request.stages.reached(&moment).map_err(|error| Stop {
+    let stopped = |cause: String| Stop {
         step: "stage running".to_owned(),
-        cause: error.to_string(),
-    })?;
+        cause,
+    };
+    let acted = context.request.stages.reached(&moment);
+    let acted = acted.map_err(|error| stopped(error.to_string()))?;
+    for control in &acted.control {
+        let done = pair.control(control).await;
+        done.map_err(|error| stopped(chain(&error)))?;
+    }
     Ok(acted.instead_of(urls))
 }
 
@@ -360,7 +376,7 @@ fn judged(
 }
 
 /// Whether both processes that became ready still live and answer.
-async fn watch(context: &mut DrillContext, pair: &mut Pair) {
+async fn watch(pair: &mut Pair) -> (Vec<stability::Life>, Duration) {
     let began = Instant::now();
     let mut lives = Vec::new();
     for instance in pair.each() {
@@ -381,6 +397,5 @@ async fn watch(context: &mut DrillContext, pair: &mut Pair) {
             health: vec![health],
         });
     }
-    let took: Duration = began.elapsed();
-    context.record(CheckId::Stability, None, stability::judge(&lives), took);
+    (lives, began.elapsed())
 }

@@ -1,6 +1,7 @@
 //! The source of a drill: started on new files, seeded, looked at, stopped, and never touched again.
 
 use crate::checks::expectation::Objects;
+use crate::checks::stability::Forced;
 use crate::client::Access;
 use crate::client::signing::KeyPair;
 use crate::deployment::Service;
@@ -336,6 +337,8 @@ pub struct Written {
     pub issuer: Option<String>,
     /// The wall clock at the first stop request.
     pub cut_at: jiff::Timestamp,
+    /// Services of the source that had to be killed although they were asked to stop.
+    pub forced: Vec<Forced>,
 }
 
 /// The stopped source.
@@ -405,6 +408,21 @@ pub async fn stop(
             Ok::<_, SourceError>((StoppedSource { sets, stopped, cut_at }, detail))
         })
         .await
+}
+
+/// Which of these had to be killed (directory, bus).
+#[must_use]
+pub fn forced(role: &str, stopped: &[Stopped; 2]) -> Vec<Forced> {
+    let one = |(service, stopped): (Service, &Stopped)| {
+        let given_ms = milliseconds(stopped.killed_after?);
+        Some(Forced {
+            service,
+            role: role.to_owned(),
+            given_ms,
+            exit: stopped.exit.to_string(),
+        })
+    };
+    Service::ALL.into_iter().zip(stopped).filter_map(one).collect()
 }
 
 async fn await_quiet(set: &FileSet) -> Result<(), SourceError> {

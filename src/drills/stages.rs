@@ -1,6 +1,7 @@
 //! The moments of a drill at which somebody else may act on its files: fault injection, and tests.
 
 use crate::drills::clock::Clock;
+use crate::faults::fault::Control;
 use crate::snapshot::file_set::RawSet;
 use std::fmt;
 use std::path::PathBuf;
@@ -67,6 +68,8 @@ pub struct Acted {
     pub urls: [Option<String>; 2],
     /// The raw sets to go on with, at [`Reached::Set`].
     pub raw: Option<[RawSet; 2]>,
+    /// What is done to the restored services, at [`Reached::Running`].
+    pub control: Vec<Control>,
     /// By how much the harness's wall clock steps, milliseconds.
     pub step_ms: i64,
 }

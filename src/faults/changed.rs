@@ -43,6 +43,7 @@ pub fn look(fault: &Fault, target: &Target) -> State {
         Injection::Answers(_)
         | Injection::Start(_)
         | Injection::Clock(_)
+        | Injection::Control(_)
         | Injection::Hook(_)
         | Injection::NotStaged(_) => {}
     }

@@ -2,7 +2,8 @@
 
 use crate::evidence::{CheckId, FaultId};
 use crate::faults::fault::{
-    Answer, Base, ClockStep, Expect, Fault, Hook, Injection, Op, OpKind, Remake, Stage, Start, Torn, Touched,
+    Answer, Base, ClockStep, Control, ControlAction, Expect, Fault, Hook, Injection, Op, OpKind, Remake, Stage, Start,
+    Torn, Touched,
 };
 use crate::faults::{answers, bytes};
 use serde::Deserialize;
@@ -32,6 +33,7 @@ struct Entry {
     start: Option<Vec<Start>>,
     torn: Option<Torn>,
     clock: Option<ClockStep>,
+    control: Option<Vec<Control>>,
     hook: Option<String>,
     not_staged: Option<String>,
     #[serde(default)]
@@ -146,15 +148,20 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
         entry.start.is_some(),
         entry.torn.is_some(),
         entry.clock.is_some(),
+        entry.control.is_some(),
         entry.hook.is_some(),
         entry.not_staged.is_some(),
     ];
     match kinds.iter().filter(|present| **present).count() {
-        0 => return Err("nothing is injected; give sql, ops, command, answers, start, torn or clock".to_owned()),
+        0 => {
+            return Err(
+                "nothing is injected; give sql, ops, command, answers, start, control, torn or clock".to_owned(),
+            );
+        }
         1 => {}
         _ => {
             return Err(
-                "more than one kind of injection; keep one of sql, ops, command, answers, start, torn, clock"
+                "more than one kind of injection; keep one of sql, ops, command, answers, start, control, torn, clock"
                     .to_owned(),
             );
         }
@@ -192,6 +199,24 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
             ));
         }
         return Ok(Injection::Start(start.clone()));
+    }
+    if let Some(control) = &entry.control {
+        not_empty("control", control)?;
+        if stage != Stage::Running {
+            return Err(format!(
+                "the restored services are controlled at stage running, not {stage}; set stage = \"running\""
+            ));
+        }
+        for one in control {
+            word(
+                "control.action",
+                Some(&one.action),
+                ControlAction::parse,
+                ControlAction::ALL,
+                "",
+            )?;
+        }
+        return Ok(Injection::Control(control.clone()));
     }
     if let Some(writer) = &entry.torn {
         not_empty("torn.before", &writer.before)?;

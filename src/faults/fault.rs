@@ -257,6 +257,28 @@ pub struct Torn {
     pub after: Vec<String>,
 }
 
+words! {
+    /// What is done to a running service from outside.
+    ControlAction {
+        /// SIGKILL.
+        Kill = "kill",
+        /// It stands still: its port is open, nothing answers.
+        Pause = "pause",
+        /// Nobody reaches it over the network any more; containers only, a process has no network of its own.
+        Disconnect = "disconnect",
+    }
+}
+
+/// Something that is done to a running service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    /// Which service.
+    pub service: Service,
+    /// The [`ControlAction`].
+    pub action: String,
+}
+
 /// A step of the harness's wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -289,6 +311,8 @@ pub enum Injection {
     Torn(Torn),
     /// The harness's wall clock steps.
     Clock(ClockStep),
+    /// The restored services are killed, paused or cut off; the drill does it.
+    Control(Vec<Control>),
     /// Something that only the drill itself can do.
     Hook(Hook),
     /// Nothing yet, with the reason.
@@ -308,6 +332,7 @@ impl Injection {
             Injection::Start(_) => "start",
             Injection::Torn(_) => "torn",
             Injection::Clock(_) => "clock",
+            Injection::Control(_) => "control",
             Injection::Hook(_) => "hook",
             Injection::NotStaged(_) => "not staged",
         }
@@ -356,7 +381,11 @@ impl Fault {
         matches!(self.stage, Stage::Set | Stage::Snapshot | Stage::RestoredFiles)
             && !matches!(
                 self.injection,
-                Injection::Start(_) | Injection::Clock(_) | Injection::Hook(_) | Injection::NotStaged(_)
+                Injection::Start(_)
+                    | Injection::Clock(_)
+                    | Injection::Control(_)
+                    | Injection::Hook(_)
+                    | Injection::NotStaged(_)
             )
     }
 
@@ -372,7 +401,11 @@ impl Fault {
             | Injection::Torn(_) => {
                 matches!(self.stage, Stage::Source | Stage::Running)
             }
-            Injection::Answers(_) | Injection::Start(_) | Injection::Clock(_) | Injection::NotStaged(_) => false,
+            Injection::Answers(_)
+            | Injection::Start(_)
+            | Injection::Clock(_)
+            | Injection::Control(_)
+            | Injection::NotStaged(_) => false,
         }
     }
 

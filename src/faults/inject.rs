@@ -6,7 +6,7 @@ use crate::faults::answers::{self, Proxies, ProxyError};
 use crate::faults::bytes::{self, BytesError};
 use crate::faults::changed;
 use crate::faults::command::{self, CommandError};
-use crate::faults::fault::{Fault, Injection, Stage};
+use crate::faults::fault::{Control, Fault, Injection, Stage};
 use crate::faults::remake::{self, RemakeError};
 use crate::faults::sql::{self, SqlError};
 use crate::faults::target::Target;
@@ -134,6 +134,8 @@ pub struct Injected {
     pub raw: Option<[RawSet; 2]>,
     /// The proxies in front of the restored services.
     pub proxies: Option<Proxies>,
+    /// What the drill has to do to its services.
+    pub control: Vec<Control>,
     /// By how much the drill has to step the harness's wall clock, milliseconds.
     pub step_ms: i64,
 }
@@ -173,8 +175,14 @@ pub fn inject(fault: &Fault, target: &Target) -> Result<Injected, FaultError> {
         changes: changed::differences(&before, &changed::look(fault, target)),
         raw: None,
         proxies,
+        control: Vec::new(),
         step_ms: 0,
     };
+    if let Injection::Control(control) = &fault.injection {
+        let told = control.iter().map(|one| format!("{} {}", one.action, one.service));
+        injected.changes.extend(told);
+        injected.control.clone_from(control);
+    }
     if let Injection::Clock(step) = &fault.injection {
         injected.step_ms = step.step_ms;
         if step.step_ms != 0 {
@@ -230,8 +238,8 @@ fn apply(fault: &Fault, target: &Target) -> Result<Option<Proxies>, FaultError> 
                 })?;
             }
         }
-        // The drill steps its own clock; there is nothing to do here.
-        Injection::Clock(_) => {}
+        // The drill steps its own clock and controls its own services; there is nothing to do here.
+        Injection::Clock(_) | Injection::Control(_) => {}
         Injection::Start(_) | Injection::Hook(_) | Injection::NotStaged(_) => {
             let kind = fault.injection.kind();
             return Err(FaultError::ByTheDrill { fault: id(), kind });

@@ -113,6 +113,7 @@ fn candidates(fault: &Fault, untouched: &dyn Untouched) -> Vec<Fault> {
         | Injection::Start(_)
         | Injection::Torn(_)
         | Injection::Clock(_)
+        | Injection::Control(_)
         | Injection::Hook(_)
         | Injection::NotStaged(_) => Vec::new(),
     }

@@ -41,6 +41,7 @@ pub fn toml_text(fault: &Fault) -> Result<String, toml::ser::Error> {
         Injection::Start(start) => set("start", written(start)?),
         Injection::Torn(writer) => set("torn", written(writer)?),
         Injection::Clock(step) => set("clock", written(step)?),
+        Injection::Control(control) => set("control", written(control)?),
         Injection::Hook(hook) => set("hook", Value::from(hook.name())),
         Injection::NotStaged(reason) => set("not_staged", Value::from(reason.as_str())),
     }

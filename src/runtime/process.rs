@@ -263,12 +263,17 @@ impl ServiceProcess {
         }
     }
 
-    /// SIGTERM to the group, without waiting for what comes of it.
+    /// A signal to the group, without waiting for what comes of it.
     ///
     /// # Errors
     /// [`ProcessError::Control`].
-    pub fn ask_to_stop(&self) -> Result<(), ProcessError> {
-        self.signal_group(Signal::TERM)
+    pub fn send(&self, signal: Signal) -> Result<(), ProcessError> {
+        self.signal_group(signal)
+    }
+
+    pub(crate) fn cannot_disconnect(&self) -> Result<(), ProcessError> {
+        let none = io::Error::new(io::ErrorKind::Unsupported, "a process has no network of its own");
+        Err(self.control("disconnect", self.child.id(), none))
     }
 
     /// SIGKILL to the group, as a crash or a power cut would; returns when the process is gone.

@@ -2,6 +2,7 @@
 
 use crate::runtime::ports;
 use crate::runtime::process::{Exit, ProcessError, ServiceProcess, Stopped};
+use rustix::process::Signal;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -32,6 +33,15 @@ pub trait Running: fmt::Debug + Send + Sync {
 
     /// SIGTERM, without waiting for what comes of it.
     fn ask_to_stop(&self) -> Later<'_, Result<(), ProcessError>>;
+
+    /// SIGKILL, without waiting for what comes of it.
+    fn strike(&self) -> Later<'_, Result<(), ProcessError>>;
+
+    /// Makes it stand still.
+    fn pause(&self) -> Later<'_, Result<(), ProcessError>>;
+
+    /// Cuts it off from every network. An error for a process, which has no network of its own.
+    fn disconnect(&self) -> Later<'_, Result<(), ProcessError>>;
 
     /// Brings the files that its start was told up to date with those that it has open: nothing to do where they are the same.
     fn look_at_files(&self) -> Later<'_, Result<(), ProcessError>>;
@@ -65,7 +75,19 @@ impl Running for ServiceProcess {
     }
 
     fn ask_to_stop(&self) -> Later<'_, Result<(), ProcessError>> {
-        Box::pin(std::future::ready(ServiceProcess::ask_to_stop(self)))
+        Box::pin(std::future::ready(self.send(Signal::TERM)))
+    }
+
+    fn strike(&self) -> Later<'_, Result<(), ProcessError>> {
+        Box::pin(std::future::ready(self.send(Signal::KILL)))
+    }
+
+    fn pause(&self) -> Later<'_, Result<(), ProcessError>> {
+        Box::pin(std::future::ready(self.send(Signal::STOP)))
+    }
+
+    fn disconnect(&self) -> Later<'_, Result<(), ProcessError>> {
+        Box::pin(std::future::ready(self.cannot_disconnect()))
     }
 
     fn look_at_files(&self) -> Later<'_, Result<(), ProcessError>> {
