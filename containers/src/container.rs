@@ -178,19 +178,19 @@ impl Container {
             return Ok(());
         }
         let id = self.held("pause")?.id().to_owned();
-        let paused = self.docker.pause_container(&id).await;
+        let is_paused = match self.docker.pause_container(&id).await {
+            Ok(()) => true,
+            // It stands still already, or ended: nothing is written.
+            Err(Error::DockerResponseServerError { status_code: 409, .. }) => false,
+            Err(_) if self.ended_as().is_some() => false,
+            Err(error) => return Err(self.cannot("pause", chain(&error))),
+        };
         let copied = self.copy_out().await;
-        if paused.is_ok() {
-            self.docker
-                .unpause_container(&id)
-                .await
-                .map_err(self.failed("resume"))?;
+        if is_paused {
+            let resumed = self.docker.unpause_container(&id).await;
+            resumed.map_err(self.failed("resume"))?;
         }
-        match paused {
-            // Whatever ended does not write any more.
-            Err(error) if self.ended_as().is_none() => Err(self.cannot("pause", chain(&error))),
-            _ => copied,
-        }
+        copied
     }
 
     fn ended_as(&self) -> Option<Exit> {

@@ -1,5 +1,6 @@
 //! `doctor`: what this machine can run, what broken runs left, and what to do about it.
 
+use crate::containers;
 use crate::exit::ExitCode;
 use recovery_drills::drills::context::{broken_runs, clean_broken_run};
 use recovery_drills::drills::reference;
@@ -62,6 +63,35 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         println!("ok   cargo-nextest answers");
     } else {
         println!("note cargo-nextest is not installed; `cargo xtask test` uses cargo test instead");
+    }
+    match containers::look() {
+        Ok(seen) => {
+            println!("ok   container engine {} answers", seen.version);
+            if options.clean && !containers::BUILT_IN {
+                return containers::run_again();
+            }
+            if options.clean {
+                match containers::remove_leftovers() {
+                    Ok(removed) => removed.iter().for_each(|one| println!("ok   removed {one}")),
+                    Err(error) => say(false, "what killed container drills left", &error),
+                }
+            } else if seen.of_drills > 0 {
+                println!(
+                    "note {} containers, networks and volumes of drills are in the engine; `cargo xtask doctor --clean` removes \
+                     those of killed runs",
+                    seen.of_drills
+                );
+            }
+        }
+        Err(error) => {
+            let what = "a container engine answers (for --runtime container)";
+            let advice = format!("{error}; start Docker or Podman's socket, or set DOCKER_HOST");
+            if std::env::var_os("DRILLS_REQUIRE_CONTAINERS").is_some_and(|value| value == "1") {
+                say(false, what, &advice);
+            } else {
+                println!("note no container engine answers: {advice}; container drills are skipped");
+            }
+        }
     }
     for run in broken_runs(&reference::runs_folder()) {
         if options.clean {

@@ -3,7 +3,7 @@
 use crate::exit::ExitCode;
 use crate::progress::Lines;
 use crate::{containers, drill, refuse};
-use recovery_drills::drills::context::{DrillRequest, Progress, Quiet};
+use recovery_drills::drills::context::{DrillRequest, Progress, Quiet, broken_runs, clean_broken_run};
 use recovery_drills::drills::detection::{self, Campaign};
 use recovery_drills::drills::score::Score;
 use recovery_drills::evidence::{CheckId, Finding, lower_bound_percent, upper_bound_percent};
@@ -117,7 +117,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
     if let Err(message) = runtime.block_on(containers::connect(&mut request)) {
         return refuse(ExitCode::Usage, &message);
     }
-    let engine = request.engine.clone();
+    let (engine, runs) = (request.engine.clone(), request.runs.clone());
     let campaign = Campaign {
         request,
         catalogue,
@@ -138,8 +138,14 @@ pub(crate) fn run(options: Options) -> ExitCode {
             ended = detection::run(&campaign, progress.as_ref()) => Some(ended),
             () = drill::interrupted() => None,
         };
-        if let Some(engine) = engine.filter(|_| ended.is_none()) {
-            engine.remove_own().await;
+        if ended.is_none() {
+            if let Some(engine) = engine {
+                engine.remove_own().await;
+            }
+            // Nobody holds the folders of the campaign any more; what cannot be removed is told by `doctor`.
+            for run in broken_runs(&runs) {
+                let _ = clean_broken_run(&run);
+            }
         }
         ended
     });
