@@ -70,7 +70,7 @@ pub fn ensure_static() -> Result<PathBuf, ReferenceError> {
     let host = host_triple()?;
     let target = target_folder().join("static");
     let binary = target.join(&host).join("debug").join("reference-services");
-    let arguments = ["build", "--target", &host];
+    let arguments = ["build", "--package", "beam-reference-services", "--target", &host];
     let variables = [
         ("RUSTFLAGS", "-C target-feature=+crt-static"),
         ("CARGO_PROFILE_DEV_DEBUG", "0"),
@@ -114,7 +114,7 @@ fn built(
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments);
-    cargo.args(["--package", "beam-reference-services", "--bin", "reference-services"]);
+    cargo.args(["--bin", "reference-services"]);
     // Variables that a surrounding `cargo run` or nextest set for its own package would make Cargo rebuild.
     for (key, _) in std::env::vars_os() {
         if key
