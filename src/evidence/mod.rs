@@ -8,7 +8,10 @@ mod ids;
 mod record;
 mod redaction;
 mod shown;
+mod started;
 mod store;
+mod test_record;
+mod test_run;
 mod verdict;
 
 pub use bound::{lower_bound_percent, upper_bound_percent};
@@ -20,5 +23,8 @@ pub use record::{
 };
 pub use redaction::Secrets;
 pub use shown::{private, short};
+pub use started::{Started, TestAttempt};
 pub use store::{StoreError, write_atomically};
+pub use test_record::{TestDrill, TestEnding, TestRecord, TestStarted};
+pub use test_run::{TestRun, TestRunError};
 pub use verdict::Verdict;
