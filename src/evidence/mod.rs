@@ -5,6 +5,7 @@
 mod bound;
 mod finding;
 mod ids;
+mod junit;
 mod record;
 mod redaction;
 mod shown;
@@ -17,6 +18,7 @@ mod verdict;
 pub use bound::{lower_bound_percent, upper_bound_percent};
 pub use finding::{CheckRecord, Finding, Judgement};
 pub use ids::{CheckId, FaultId};
+pub use junit::{Unexplained, UnexplainedEnding};
 pub use record::{
     Component, Detection, Evidence, Harness, NotAsked, Objectives, Polarity, Run, SchemaPrints, SnapshotRecord, Step,
     StepOutcome, StoredFile, TableRecord,

@@ -2,6 +2,7 @@
 //!
 //! A drill that began and left no record is aborted, never left out.
 
+use crate::evidence::junit::{self, Unexplained, UnexplainedEnding};
 use crate::evidence::store::to_text;
 use crate::evidence::test_record::{TestDrill, TestEnding, TestRecord, TestStarted};
 use crate::evidence::{Evidence, StoreError, Verdict};
@@ -22,6 +23,14 @@ pub enum TestRunError {
     Empty {
         /// The folder.
         folder: PathBuf,
+    },
+    /// Nextest's report is none.
+    #[error("{path} is not a JUnit report; remove it, or run nextest again")]
+    Junit {
+        /// The file.
+        path: PathBuf,
+        /// What was wrong with it.
+        source: quick_xml::DeError,
     },
     /// Two records of one drill.
     #[error("two records of {of} differ: {first} and {second}; merge the shards of one test run only")]
@@ -50,6 +59,8 @@ pub struct TestRun {
     pub aborted: Vec<TestStarted>,
     /// Drills whose test still lives.
     pub under_way: Vec<TestStarted>,
+    /// Tests of nextest's report on this run that the records do not explain; empty where there is no such report.
+    pub unexplained: Vec<Unexplained>,
 }
 
 /// What is known of one drill.
@@ -129,15 +140,37 @@ impl TestRun {
             records,
             aborted,
             under_way,
+            unexplained: Vec::new(),
         };
         run.verdict = run.judge();
         run
     }
 
-    /// Fail when a drill was not as expected; inconclusive when one was aborted or is under way, or none was performed; else
+    /// Adds what nextest's JUnit report on this very run knows more; a report on another run says nothing.
+    ///
+    /// # Errors
+    /// [`TestRunError::Store`] for a report that cannot be read, [`TestRunError::Junit`] for one that is not JUnit.
+    pub fn compare_with_junit(&mut self, path: &Path) -> Result<(), TestRunError> {
+        let text = fs::read_to_string(path).map_err(|source| StoreError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let suites = junit::parse(&text).map_err(|source| TestRunError::Junit {
+            path: path.to_owned(),
+            source,
+        })?;
+        if suites.run_id() == Some(self.id.as_str()) {
+            self.unexplained = suites.unexplained(self);
+            self.verdict = self.judge();
+        }
+        Ok(())
+    }
+
+    /// Fail when a test was not as expected; inconclusive when one was aborted or is under way, or none was performed; else
     /// pass.
     fn judge(&self) -> Verdict {
-        if self.not_as_expected().next().is_some() {
+        let failed = |test: &Unexplained| test.ending == UnexplainedEnding::Failed;
+        if self.not_as_expected().next().is_some() || self.unexplained.iter().any(failed) {
             Verdict::Fail
         } else if self.as_expected().next().is_none() || !self.aborted.is_empty() || !self.under_way.is_empty() {
             Verdict::Inconclusive
@@ -357,6 +390,44 @@ mod tests {
         let empty = tempfile::tempdir().expect("a folder");
         let error = TestRun::read(&[empty.path().to_owned()]).expect_err("nothing there");
         assert!(matches!(error, TestRunError::Empty { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_test_that_nextest_saw_and_no_record_explains_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        performed("a", true).write(folder.path()).expect("written");
+        started("b", folder.path());
+        let case = |name: &str, inside: &str| format!("<testcase name=\"{name}\">{inside}</testcase>");
+        let cases = [
+            case("a", "<failure type=\"test failure\">later</failure>"),
+            case("b", "<failure type=\"test timeout\"/>"),
+            case("c", ""),
+            case("d", "<skipped message=\"filtered\"/>"),
+        ];
+        let report = |id: &str| {
+            let suite = format!(
+                "<testsuite name=\"beam-recovery-drills::drills\">{}</testsuite>",
+                cases.concat()
+            );
+            let path = folder.path().join("junit.xml");
+            fs::write(&path, format!("<testsuites uuid=\"{id}\">{suite}</testsuites>")).expect("written");
+            path
+        };
+        let mut run = read(folder.path());
+        run.compare_with_junit(&report("another run")).expect("JUnit");
+        assert_eq!((run.unexplained.len(), run.verdict), (0, Verdict::Inconclusive));
+        run.compare_with_junit(&report("run")).expect("JUnit");
+        let named: Vec<(&str, UnexplainedEnding)> = run
+            .unexplained
+            .iter()
+            .map(|test| (test.test.as_str(), test.ending))
+            .collect();
+        let expected = [
+            ("a", UnexplainedEnding::Failed),
+            ("c", UnexplainedEnding::Passed),
+            ("d", UnexplainedEnding::LeftOut),
+        ];
+        assert_eq!((named.as_slice(), run.verdict), (expected.as_slice(), Verdict::Fail));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! What was skipped, aborted or not as expected is named in full before anything that passed.
 
-use crate::evidence::{TestRecord, TestRun, Verdict};
+use crate::evidence::{TestRecord, TestRun, TestStarted, UnexplainedEnding, Verdict};
 use crate::report::markdown::{self, cell, code, text};
 use std::fmt::Write as _;
 
@@ -48,15 +48,19 @@ pub fn render(run: &TestRun) -> String {
         run.verdict.word().to_uppercase()
     );
     let _ = writeln!(out, "Test run `{}` · {}\n", code(&run.id), counts(run));
-    for (what, detail) in notable(run) {
-        let _ = writeln!(out, "- **{what}**: {}", text(&detail));
+    let notable = notable(run);
+    for (what, detail) in &notable {
+        let _ = writeln!(out, "- **{what}**: {}", text(detail));
+    }
+    if !notable.is_empty() {
+        out.push('\n');
     }
     let stands_for_it = run.representative();
     if stands_for_it.is_empty() {
-        out.push_str("\nNo drill of this run was meant to pass without a fault: nothing is proven of any recovery.\n");
+        out.push_str("No drill of this run was meant to pass without a fault: nothing is proven of any recovery.\n");
     } else {
         out.push_str(
-            "\nBelow: for each runtime the last drill without a fault, then all tests. Tests drill in temporary folders, so \
+            "Below: for each runtime the last drill without a fault, then all tests. Tests drill in temporary folders, so \
              the snapshots named here are gone.\n",
         );
     }
@@ -86,7 +90,7 @@ fn rows(run: &TestRun) -> Vec<Row> {
         ]
     });
     let unended = |word: &'static str| {
-        move |started: &crate::evidence::TestStarted| {
+        move |started: &TestStarted| {
             let none = || "–".to_owned();
             [
                 started.of.to_string(),
@@ -105,7 +109,7 @@ fn rows(run: &TestRun) -> Vec<Row> {
     rows
 }
 
-/// What was not as expected, aborted, under way or skipped: the word and the drill with its cause.
+/// What was not as expected, aborted, under way, skipped or not recorded: the word and the drill with its cause.
 fn notable(run: &TestRun) -> Vec<(&'static str, String)> {
     let with_reason = |record: &TestRecord| match &record.reason {
         Some(reason) => format!("{}: {reason}", record.of),
@@ -123,7 +127,19 @@ fn notable(run: &TestRun) -> Vec<(&'static str, String)> {
         ("UNDER WAY", detail)
     });
     let skipped = run.skipped().map(|record| ("SKIPPED", with_reason(record)));
-    failed.chain(aborted).chain(under_way).chain(skipped).collect()
+    let mut all: Vec<(&'static str, String)> = failed.chain(aborted).chain(under_way).chain(skipped).collect();
+    for (ending, what) in [
+        (UnexplainedEnding::Failed, "FAILED, which no record says"),
+        (UnexplainedEnding::Passed, "passed without a drill of its own"),
+        (UnexplainedEnding::LeftOut, "left out by nextest"),
+    ] {
+        let tests = run.unexplained.iter().filter(|test| test.ending == ending);
+        let names: Vec<&str> = tests.map(|test| test.test.as_str()).collect();
+        if !names.is_empty() {
+            all.push((what, names.join(", ")));
+        }
+    }
+    all
 }
 
 fn counts(run: &TestRun) -> String {

@@ -95,7 +95,13 @@ fn of_aborted(options: &Options, started: &Started) -> ExitCode {
 
 fn of_tests(options: &Options, folders: &[PathBuf]) -> ExitCode {
     match TestRun::read(folders) {
-        Ok(tests) => {
+        Ok(mut tests) => {
+            let junit = reference::target_folder().join("nextest/ci/junit.xml");
+            if junit.is_file()
+                && let Err(error) = tests.compare_with_junit(&junit)
+            {
+                eprintln!("note: {}", chain(&error));
+            }
             let (text, shown) = (report::test_run::render(&tests), report::test_run::lines(&tests));
             deliver(options, &text, &shown, &tests.to_json(), tests.verdict.into())
         }
