@@ -4,9 +4,10 @@
 use recovery_drills::deployment::Service;
 use recovery_drills::evidence::{
     CheckId, CheckRecord, Component, Detection, Evidence, Finding, Harness, Judgement, NotAsked, Objectives, Polarity,
-    Run, SchemaPrints, SnapshotRecord, Step, StepOutcome, StoredFile, TableRecord, Verdict,
+    Run, SchemaPrints, SnapshotRecord, Started, Step, StepOutcome, StoredFile, TableRecord, TestAttempt, TestDrill,
+    TestEnding, TestRecord, TestRun, TestStarted, Unexplained, UnexplainedEnding, Verdict,
 };
-use recovery_drills::report::{markdown, summary};
+use recovery_drills::report::{aborted, markdown, summary, test_run};
 
 fn step(name: &str, outcome: StepOutcome, detail: &str) -> Step {
     Step {
@@ -181,6 +182,80 @@ fn interrupted() -> Evidence {
     evidence
 }
 
+fn started() -> Started {
+    Started {
+        format: Started::FORMAT.to_owned(),
+        id: "01a20bcc-16af-7183-bc16-28c387de4469".to_owned(),
+        drill: "backup-restore".to_owned(),
+        environment: "staging".to_owned(),
+        runtime: "process".to_owned(),
+        seed: 7,
+        started_at: "2026-11-24T04:24:14.255Z".to_owned(),
+        command: "cargo xtask drill --environment staging".to_owned(),
+        test: Some(TestAttempt {
+            name: "endings::hangs".to_owned(),
+            attempt: 1,
+        }),
+    }
+}
+
+fn of(test: &str) -> TestDrill {
+    TestDrill {
+        test: test.to_owned(),
+        attempt: 1,
+        drill: 1,
+    }
+}
+
+fn record(test: &str, expected: Verdict, verdict: Verdict) -> TestRecord {
+    TestRecord {
+        ending: TestEnding::Performed,
+        runtime: Some("process".to_owned()),
+        duration_ms: 1_120,
+        expected: Some(expected),
+        verdict: Some(verdict),
+        as_expected: Some(expected == verdict),
+        reason: (expected != verdict).then(|| format!("expected {expected}, came {verdict}")),
+        ..skipped(test)
+    }
+}
+
+fn skipped(test: &str) -> TestRecord {
+    let at = "2026-11-24T04:24:14.255Z".to_owned();
+    TestRecord::skipped(
+        "run-1".to_owned(),
+        of(test),
+        at,
+        "no container engine answers".to_owned(),
+    )
+}
+
+fn tests() -> TestRun {
+    TestRun {
+        format: TestRun::FORMAT.to_owned(),
+        id: "run-1".to_owned(),
+        verdict: Verdict::Fail,
+        records: vec![
+            record("backup_restore::passes", Verdict::Pass, Verdict::Pass),
+            skipped("containers::passes"),
+            record("faults::a_lost_agent_is_named", Verdict::Fail, Verdict::Fail),
+            record("faults::a_lost_nonce_is_named", Verdict::Fail, Verdict::Pass),
+        ],
+        aborted: vec![TestStarted {
+            format: TestStarted::FORMAT.to_owned(),
+            test_run: "run-1".to_owned(),
+            of: of("endings::hangs"),
+            runtime: "process".to_owned(),
+            started_at: "2026-11-24T04:24:14.255Z".to_owned(),
+        }],
+        under_way: Vec::new(),
+        unexplained: vec![Unexplained {
+            test: "seed::leaves_nothing_out".to_owned(),
+            ending: UnexplainedEnding::Passed,
+        }],
+    }
+}
+
 macro_rules! golden {
     ($name:literal, $text:expr) => {
         insta::with_settings!({snapshot_path => "goldens", prepend_module_to_snapshot => false}, {
@@ -207,6 +282,34 @@ fn an_interrupted_drill_reads_so() {
 #[test]
 fn a_terminal_shows_the_findings_and_the_verdict_last() {
     golden!("terminal", summary::render(&failed()));
+}
+
+#[test]
+fn an_aborted_run_reads_so() {
+    golden!("aborted", aborted::render(&started()));
+}
+
+#[test]
+fn a_terminal_shows_a_test_run_with_what_went_wrong_last() {
+    golden!("test-run-terminal", test_run::lines(&tests()));
+}
+
+#[test]
+fn a_test_run_reads_so() {
+    golden!("test-run", test_run::render(&tests()));
+}
+
+#[test]
+fn the_report_of_a_test_run_holds_the_whole_report_of_its_last_drill_without_a_fault() {
+    let mut run = tests();
+    run.records[0].evidence = Some(passed());
+    run.records[2].evidence = Some(failed());
+    let text = test_run::render(&run);
+    assert!(
+        text.contains(&markdown::render(&passed(), &passed().digest())),
+        "{text}"
+    );
+    assert_eq!(text.matches("\n# Recovery drill:").count(), 1, "{text}");
 }
 
 #[test]

@@ -399,6 +399,12 @@ impl DrillContext {
         if !self.request.keep {
             // Left-overs are found by `doctor` and removed at the next start.
             let _ = fs::remove_dir_all(&self.folders.work);
+        }
+    }
+
+    /// Gives the run's folder up: from here on nobody takes the run for a live one.
+    pub fn release(&mut self) {
+        if !self.request.keep {
             let _ = fs::remove_file(self.folders.run.join(OWNER));
         }
         self.owner = None;
@@ -428,6 +434,12 @@ fn own(run: &Path) -> Option<fs::File> {
     Some(file)
 }
 
+/// Whether the harness of a run still lives.
+#[must_use]
+pub fn is_under_way(run: &Path) -> bool {
+    fs::File::open(run.join(OWNER)).is_ok_and(|lock| lock.try_lock_shared().is_err())
+}
+
 /// Folders of runs that left working files and whose harness is gone.
 #[must_use]
 pub fn broken_runs(runs: &Path) -> Vec<PathBuf> {
@@ -453,7 +465,7 @@ pub fn is_abandoned(run: &Path) -> bool {
     }
 }
 
-/// Removes the working files of a broken run; evidence, if any, stays.
+/// Removes the working files of a broken run; what it left for others to read stays: `started.json`, evidence if any.
 ///
 /// # Errors
 /// What the system says.

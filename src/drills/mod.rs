@@ -44,6 +44,8 @@ pub mod self_test;
 pub mod source;
 /// Moments at which somebody else may act.
 pub mod stages;
+/// Runs that began, whether or not they came to an end.
+pub mod started;
 /// The set that is restored.
 pub mod taking;
 /// One fault, injected and judged.
@@ -81,7 +83,8 @@ impl From<Stop> for Ending {
 }
 
 /// Runs the drill that was asked for, to its end or until `interrupt` completes, and stores its evidence in the run's
-/// folder. Evidence is written for failed, inconclusive, interrupted and panicked drills too.
+/// folder. Evidence is written for failed, inconclusive, interrupted and panicked drills too; what a killed one leaves is
+/// `started.json`, written before the first action.
 ///
 /// # Errors
 /// [`UsageError`] for what is known to be impossible before anything was started; nothing is left of such a run.
@@ -94,6 +97,10 @@ pub async fn perform(
     let _beyond_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
     self_test::check(&request.self_test)?;
     let mut context = DrillContext::new(request, progress)?;
+    if let Err(error) = started::record(&context) {
+        context.discard();
+        return Err(error);
+    }
     let mut interrupted = false;
     let ended = {
         // Boxed here and at the larger steps: a drill's future is larger than a small thread's stack.
@@ -117,10 +124,9 @@ pub async fn perform(
     };
     context.finish(ended, interrupted);
     let path = context.folders.run.join("evidence.json");
-    context
-        .evidence
-        .write(&path)
-        .map_err(|error| UsageError(context::chain(&error)))?;
+    let written = context.evidence.write(&path);
+    context.release();
+    written.map_err(|error| UsageError(context::chain(&error)))?;
     Ok(context.evidence)
 }
 

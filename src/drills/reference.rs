@@ -47,6 +47,12 @@ pub fn runs_folder() -> PathBuf {
     target_folder().join("drills")
 }
 
+/// Folder under which test runs keep the records of their drills.
+#[must_use]
+pub fn test_runs_folder() -> PathBuf {
+    runs_folder().join("tests")
+}
+
 /// The binary of the reference services, built if it is missing or older than its sources.
 ///
 /// # Errors

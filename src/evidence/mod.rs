@@ -5,20 +5,28 @@
 mod bound;
 mod finding;
 mod ids;
+mod junit;
 mod record;
 mod redaction;
 mod shown;
+mod started;
 mod store;
+mod test_record;
+mod test_run;
 mod verdict;
 
 pub use bound::{lower_bound_percent, upper_bound_percent};
 pub use finding::{CheckRecord, Finding, Judgement};
 pub use ids::{CheckId, FaultId};
+pub use junit::{Unexplained, UnexplainedEnding};
 pub use record::{
     Component, Detection, Evidence, Harness, NotAsked, Objectives, Polarity, Run, SchemaPrints, SnapshotRecord, Step,
     StepOutcome, StoredFile, TableRecord,
 };
 pub use redaction::Secrets;
 pub use shown::{private, short};
+pub use started::{Started, TestAttempt};
 pub use store::{StoreError, write_atomically};
+pub use test_record::{TestDrill, TestEnding, TestRecord, TestStarted};
+pub use test_run::{TestRun, TestRunError};
 pub use verdict::Verdict;

@@ -1,6 +1,8 @@
 //! Writing and reading `evidence.json`: whole or not at all.
 
 use crate::evidence::Evidence;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -24,14 +26,13 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file is not evidence of a known format.
-    #[error(
-        "{path} is not evidence of format {}; it may be damaged or from another version",
-        Evidence::FORMAT
-    )]
+    /// The file is not a document of the format that was looked for.
+    #[error("{path} is not evidence of format {format}; it may be damaged or from another version")]
     Format {
         /// The file.
         path: PathBuf,
+        /// The format word.
+        format: &'static str,
         /// What was wrong with it.
         source: serde_json::Error,
     },
@@ -67,14 +68,43 @@ fn readable(file: &fs::File) -> std::io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(0o644))
 }
 
+/// A document as it is stored: pretty-printed JSON with a final line feed.
+pub(crate) fn to_text(document: &impl Serialize) -> String {
+    // Plain data with text keys: serialising cannot fail.
+    let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Reads a document of one format.
+///
+/// # Errors
+/// [`StoreError::Read`], [`StoreError::Format`].
+pub(crate) fn read_document<T: DeserializeOwned>(path: &Path, format: &'static str) -> Result<T, StoreError> {
+    let text = fs::read_to_string(path).map_err(|source| StoreError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let otherwise = |source| StoreError::Format {
+        path: path.to_owned(),
+        format,
+        source,
+    };
+    let document: serde_json::Value = serde_json::from_str(&text).map_err(otherwise)?;
+    let found = document["format"].as_str().unwrap_or_default();
+    if found != format {
+        let message = format!("format is {:?}", crate::evidence::short(found));
+        return Err(otherwise(<serde_json::Error as serde::de::Error>::custom(message)));
+    }
+    // From the text again, not from the value: an error then says line and column.
+    serde_json::from_str(&text).map_err(otherwise)
+}
+
 impl Evidence {
     /// The document as it is stored: pretty-printed JSON with a final line feed.
     #[must_use]
     pub fn to_json(&self) -> String {
-        // Plain data with text keys: serialising cannot fail.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        text
+        to_text(self)
     }
 
     /// SHA-256 of the stored document, lower-case hex; reports carry it, so that an edit of either is noticed.
@@ -105,20 +135,6 @@ impl Evidence {
         } else {
             path.to_owned()
         };
-        let text = fs::read_to_string(&path).map_err(|source| StoreError::Read {
-            path: path.clone(),
-            source,
-        })?;
-        let format = |source| StoreError::Format {
-            path: path.clone(),
-            source,
-        };
-        let evidence: Evidence = serde_json::from_str(&text).map_err(format)?;
-        if evidence.format == Evidence::FORMAT {
-            Ok(evidence)
-        } else {
-            let message = format!("format is {:?}", crate::evidence::short(&evidence.format));
-            Err(format(<serde_json::Error as serde::de::Error>::custom(message)))
-        }
+        read_document(&path, Evidence::FORMAT)
     }
 }

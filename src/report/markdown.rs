@@ -432,12 +432,12 @@ fn milliseconds(ms: u64) -> String {
 }
 
 /// Text from outside inside a table cell: one line, no markup, no HTML.
-fn cell(value: &str) -> String {
+pub(crate) fn cell(value: &str) -> String {
     text(value).replace('|', "\\|")
 }
 
 /// Text from outside in running text: control characters and markup lose their meaning.
-fn text(value: &str) -> String {
+pub(crate) fn text(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     for c in value.chars() {
         match c {
@@ -456,7 +456,7 @@ fn text(value: &str) -> String {
 }
 
 /// Text from outside between backticks.
-fn code(value: &str) -> String {
+pub(crate) fn code(value: &str) -> String {
     value
         .chars()
         .map(|c| if c == '`' || c.is_control() { ' ' } else { c })

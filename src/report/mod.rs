@@ -3,8 +3,14 @@
 //! No clock, no environment, no I/O. Everything that came from outside is escaped: a name in a database cannot become
 //! a table cell, a heading or a script.
 
+/// What is said of a run that was killed.
+pub mod aborted;
+
 /// The Markdown report for operators and auditors.
 pub mod markdown;
 
 /// Plain lines for a terminal.
 pub mod summary;
+
+/// A whole test run: a table, what was not as it should be, the drills that stand for it.
+pub mod test_run;

@@ -45,7 +45,7 @@ async fn a_drill_of_three_rounds_sees_every_rounds_data() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_left_but_evidence_logs_and_the_snapshot() {
+async fn nothing_is_left_but_records_logs_and_the_snapshot() {
     let (request, folder) = request(12);
     let runs = request.runs.clone();
     let evidence = evidence(request).await;
@@ -57,7 +57,7 @@ async fn nothing_is_left_but_evidence_logs_and_the_snapshot() {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
-    assert_eq!(names, ["evidence.json", "logs", "snapshot"]);
+    assert_eq!(names, ["evidence.json", "logs", "snapshot", "started.json"]);
     assert_eq!(processes_in(folder.path()), Vec::<String>::new());
 }
 

@@ -1,5 +1,6 @@
 //! What a source gets before it is one: rows in every table that a start leaves alone, and calls that a crash leaves open.
 
+use crate::recording::Performed;
 use crate::running::{assert_verdict, evidence, recorded, request};
 use recovery_drills::checks::prediction::Window;
 use recovery_drills::checks::startup_diff;
@@ -9,7 +10,7 @@ use recovery_drills::deployment::release::Release;
 use recovery_drills::drills::context::{Base, DrillRequest};
 use recovery_drills::drills::instances::Deployment;
 use recovery_drills::drills::stages::{Reached, Stages};
-use recovery_drills::evidence::{CheckId, Evidence, Judgement, StepOutcome, Verdict};
+use recovery_drills::evidence::{CheckId, Judgement, StepOutcome, Verdict};
 use recovery_drills::seed::{self, SeedPlan, Workspaces, ballast};
 use recovery_drills::snapshot;
 use recovery_drills::snapshot::database::Databases;
@@ -134,7 +135,7 @@ async fn a_given_backup_gets_no_ballast() {
 }
 
 /// A drill on the in-flight base, and the files that the set was made of.
-async fn crashed(seed: u64) -> (Evidence, Vec<String>) {
+async fn crashed(seed: u64) -> (Performed, Vec<String>) {
     let (mut request, _folder) = request(seed);
     request.base = Base::InFlight;
     let names: Arc<Mutex<Vec<String>>> = Arc::default();

@@ -1,18 +1,20 @@
 //! How a drill ends when it cannot go on: before anything was started, before the outage, after it, by the user.
 
-use crate::running::{assert_verdict, evidence, perform, processes_in, request};
-use recovery_drills::drills;
-use recovery_drills::drills::context::{Base, Quiet};
+use crate::running::{assert_verdict, evidence, perform, perform_until, processes_in, request};
+use recovery_drills::drills::context::Base;
 use recovery_drills::drills::stages::{Reached, Stages};
-use recovery_drills::evidence::{CheckId, Evidence, StepOutcome, Verdict};
-use std::time::Duration;
+use recovery_drills::drills::{reference, started};
+use recovery_drills::evidence::{CheckId, Evidence, StepOutcome, TestRun, Verdict};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_is_not_there_is_a_usage_error() {
     let (mut request, _folder) = request(61);
     request.environment.bus.command = vec!["no-such-bus".to_owned()];
-    let error = perform(request).await.expect_err("cannot begin").to_string();
-    assert!(error.contains("no-such-bus") && error.contains("[bus]"), "{error}");
+    let error = perform(request).await.expect_err("cannot begin");
+    let text = error.to_string();
+    assert!(text.contains("no-such-bus") && text.contains("[bus]"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -21,8 +23,9 @@ async fn a_given_port_that_is_taken_is_a_usage_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("its address").port();
     request.environment.directory.port = Some(port);
-    let error = perform(request).await.expect_err("cannot begin").to_string();
-    assert!(error.contains(&port.to_string()) && error.contains("taken"), "{error}");
+    let error = perform(request).await.expect_err("cannot begin");
+    let text = error.to_string();
+    assert!(text.contains(&port.to_string()) && text.contains("taken"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,11 +67,11 @@ async fn an_interrupted_drill_leaves_its_evidence_and_no_process() {
     let (request, folder) = request(65);
     let runs = request.runs.clone();
     let soon = tokio::time::sleep(Duration::from_millis(150));
-    let evidence = drills::perform(request, Box::new(Quiet), soon).await.expect("evidence");
+    let evidence = perform_until(request, soon).await.expect("evidence");
     assert!(evidence.run.interrupted);
     assert_ne!(evidence.verdict, Verdict::Pass);
     let stored = Evidence::read(&runs.join(&evidence.run.id)).expect("stored");
-    assert_eq!(stored, evidence);
+    assert_eq!(stored, *evidence);
     assert_eq!(processes_in(folder.path()), Vec::<String>::new());
 }
 
@@ -99,4 +102,61 @@ async fn a_check_that_finds_nothing_to_look_at_makes_the_drill_inconclusive_and_
     let others = evidence.checks.iter().filter(|check| check.verdict != Verdict::Pass);
     let ids: Vec<CheckId> = others.map(|check| check.id).collect();
     assert_eq!(ids, [CheckId::Workspaces]);
+}
+
+#[test]
+fn a_killed_test_leaves_started_records_that_are_read_as_aborted() {
+    const TEST: &str = "backup_restore::a_whole_drill_passes_with_every_check_on_something";
+    reference::ensure_built().expect("the reference services are built");
+    let temporary = tempfile::tempdir().expect("a temporary folder");
+    let id = uuid::Uuid::now_v7().to_string();
+    let records = reference::test_runs_folder().join(&id);
+    let mut child = Command::new(std::env::current_exe().expect("this binary"))
+        .args(["--exact", TEST])
+        .env("DRILLS_RUN_ID", &id)
+        .env("TMPDIR", temporary.path())
+        .env_remove("NEXTEST_TEST_NAME")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    let began = Instant::now();
+    let runs = || {
+        let folders = std::fs::read_dir(temporary.path()).expect("readable").flatten();
+        folders
+            .map(|folder| folder.path().join("drills"))
+            .find(|runs| runs.is_dir())
+    };
+    let has_started = || {
+        let entries = runs().map(|runs| std::fs::read_dir(runs).expect("readable").flatten());
+        entries
+            .into_iter()
+            .flatten()
+            .any(|run| run.path().join("started.json").is_file())
+    };
+    while !has_started() {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "no started.json within a minute"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let alive = TestRun::read(std::slice::from_ref(&records)).expect("records");
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    // A service that is just being forked may hold the locks for a moment longer.
+    let read = || {
+        let tests = TestRun::read(std::slice::from_ref(&records)).expect("records");
+        (tests, started::aborted(&runs().expect("a folder of runs")))
+    };
+    let (mut killed, mut aborted_runs) = read();
+    while (killed.aborted.len(), aborted_runs.len()) != (1, 1) && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+        (killed, aborted_runs) = read();
+    }
+    std::fs::remove_dir_all(&records).expect("removed");
+    assert_eq!((alive.under_way.len(), alive.aborted.len()), (1, 0));
+    let aborted: Vec<&str> = killed.aborted.iter().map(|one| one.of.test.as_str()).collect();
+    assert_eq!((aborted, killed.verdict), (vec![TEST], Verdict::Inconclusive));
+    assert_eq!(aborted_runs.len(), 1, "the killed run itself is aborted too");
 }

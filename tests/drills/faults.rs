@@ -1,13 +1,14 @@
 //! Faults as the proof of the checks: each changes one thing, and the drill must name it.
 
+use crate::recording::Performed;
 use crate::running::{assert_finding, assert_verdict, change, evidence, on_snapshot, request};
 use recovery_drills::drills::stages::{Reached, Stages};
-use recovery_drills::evidence::{CheckId, Evidence, Verdict};
+use recovery_drills::evidence::{CheckId, Verdict};
 
 const DIRECTORY: &str = "beam-directory.db";
 const BUS: &str = "beam-bus.sqlite";
 
-async fn with_snapshot_changed(seed: u64, file: &'static str, sql: &'static str) -> Evidence {
+async fn with_snapshot_changed(seed: u64, file: &'static str, sql: &'static str) -> Performed {
     let (mut request, _folder) = request(seed);
     request.stages = on_snapshot(file, sql);
     let evidence = evidence(request).await;

@@ -9,6 +9,7 @@ mod endings;
 mod faults;
 mod from_backup;
 mod power;
+mod recording;
 mod records;
 mod running;
 mod seed;

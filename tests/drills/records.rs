@@ -1,7 +1,7 @@
 //! What a drill leaves for others to read: evidence of the published format, and the report.
 
+use crate::recording::Performed;
 use crate::running::{evidence, on_snapshot, perform, recorded, request};
-use recovery_drills::evidence::Evidence;
 use serde_json::Value;
 use std::path::Path;
 
@@ -65,7 +65,7 @@ fn is_of(kind: &Value, document: &Value) -> bool {
 }
 
 #[track_caller]
-fn assert_valid(evidence: &Evidence) {
+fn assert_valid(evidence: &Performed) {
     let document: Value = serde_json::from_str(&evidence.to_json()).expect("JSON");
     let problems = problems(&schema(), &document, "");
     assert!(problems.is_empty(), "{problems:#?}");

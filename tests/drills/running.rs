@@ -1,8 +1,9 @@
 //! Running a drill in a folder of its own, and saying what came of it.
 
+use crate::recording::{Performed, Recording, Refused};
 use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
-use recovery_drills::drills::context::{Base, DrillRequest, Quiet, UsageError};
+use recovery_drills::drills::context::{Base, DrillRequest, Quiet};
 use recovery_drills::drills::reference;
 use recovery_drills::drills::self_test::SelfTest;
 use recovery_drills::drills::stages::{Reached, Stages};
@@ -39,19 +40,32 @@ pub(crate) fn request(seed: u64) -> (DrillRequest, TempDir) {
     (request, folder)
 }
 
-/// Runs it to its end.
-pub(crate) async fn perform(request: DrillRequest) -> Result<Evidence, UsageError> {
-    drills::perform(request, Box::new(Quiet), std::future::pending()).await
+/// Runs it to its end; what came of it is recorded when the test lets go of the result.
+pub(crate) async fn perform(request: DrillRequest) -> Result<Performed, Refused> {
+    perform_until(request, std::future::pending()).await
+}
+
+/// Runs it to its end or until it is interrupted.
+pub(crate) async fn perform_until(
+    request: DrillRequest,
+    interrupt: impl Future<Output = ()>,
+) -> Result<Performed, Refused> {
+    let recording = Recording::begin(request.environment.directory.runtime.word());
+    match drills::perform(request, Box::new(Quiet), interrupt).await {
+        Ok(evidence) => Ok(recording.performed(evidence)),
+        Err(error) => Err(recording.refused(error)),
+    }
 }
 
 /// Runs it to its end; it must have got as far as evidence.
-pub(crate) async fn evidence(request: DrillRequest) -> Evidence {
+pub(crate) async fn evidence(request: DrillRequest) -> Performed {
     perform(request).await.expect("a drill that could begin")
 }
 
 /// Fails with what the terminal would show.
 #[track_caller]
-pub(crate) fn assert_verdict(evidence: &Evidence, verdict: Verdict) {
+pub(crate) fn assert_verdict(evidence: &Performed, verdict: Verdict) {
+    evidence.expect(verdict);
     assert_eq!(evidence.verdict, verdict, "\n{}", summary::render(evidence));
 }
 

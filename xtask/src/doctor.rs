@@ -3,7 +3,7 @@
 use crate::containers;
 use crate::exit::ExitCode;
 use recovery_drills::drills::context::{broken_runs, clean_broken_run};
-use recovery_drills::drills::reference;
+use recovery_drills::drills::{reference, started};
 use recovery_drills::runtime::ports;
 use std::process::Command;
 
@@ -106,6 +106,9 @@ pub(crate) fn run(options: &Options) -> ExitCode {
                 "remove them with `cargo xtask doctor --clean`",
             );
         }
+    }
+    for run in started::aborted(&reference::runs_folder()) {
+        println!("note {}", recovery_drills::report::aborted::line(&run));
     }
     if troubles == 0 { ExitCode::Pass } else { ExitCode::Fail }
 }

@@ -36,7 +36,7 @@ enum Command {
     Drill(drill::Options),
     /// Run the fault catalogue: which faults the checks catch, and whether anything alarms without one
     Faults(faults::Options),
-    /// Rebuild the report from a run's evidence
+    /// Rebuild the report from what a run, a whole test run or its shards left
     Report(report::Options),
     /// Take or verify a snapshot by itself
     #[command(subcommand)]

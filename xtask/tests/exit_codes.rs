@@ -1,5 +1,6 @@
 //! The command as its user calls it: exit codes, what is on standard output, what is left behind.
 
+use recovery_drills::evidence::Started;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -267,8 +268,16 @@ fn ctrl_c_ends_with_130_a_report_and_no_process() {
     assert_eq!(services_of(&id), 0);
 }
 
+#[track_caller]
+fn assert_aborted(folder: &Path, killed: &Path) {
+    let output = run(folder, &["report", &killed.display().to_string()]);
+    assert_ends(&output, 3, "was aborted");
+    let report = std::fs::read_to_string(folder.join("reports/1.0.0-recovery-drill.md")).expect("a report");
+    assert!(report.starts_with("# Recovery drill: ABORTED"), "{report}");
+}
+
 #[test]
-fn a_killed_harness_leaves_no_service_and_doctor_cleans_its_files() {
+fn a_killed_harness_leaves_no_service_and_an_aborted_run_whose_files_doctor_cleans() {
     let folder = folder();
     let log = folder.path().join("log");
     let mut child = start_logged(folder.path(), &log);
@@ -289,8 +298,16 @@ fn a_killed_harness_leaves_no_service_and_doctor_cleans_its_files() {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
+    let seed = |run: &std::path::PathBuf| Started::read(run).ok().map(|started| started.seed);
+    let own = broken
+        .iter()
+        .rfind(|run| seed(run) == Some(72))
+        .expect("what the killed harness began");
+    assert_aborted(folder.path(), own);
     let said = run(folder.path(), &["doctor", "--clean"]);
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    // What it began is no working file.
+    assert_aborted(folder.path(), own);
     assert!(ids.iter().all(|id| said.contains(id.as_str())), "{said}");
     assert!(broken.iter().all(|run| !run.join("work").exists()));
 }
