@@ -34,6 +34,8 @@ pub mod reference;
 pub mod replays;
 /// Clean instances, the restore, the restored pair's start.
 pub mod restoring;
+/// The folder of a run.
+mod run_folder;
 /// What a campaign of faults comes to.
 pub mod score;
 /// Faults in scratch copies of a snapshot, judged at rest.

@@ -8,7 +8,6 @@ use recovery_drills::evidence::{CheckId, StepOutcome, Verdict};
 use recovery_drills::report::{markdown, summary};
 use recovery_drills::seed;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_drill_passes_with_every_check_on_something() {
     let (request, _folder) = request(11);
     let evidence = evidence(request).await;
@@ -31,7 +30,6 @@ async fn a_whole_drill_passes_with_every_check_on_something() {
     assert!(evidence.steps.iter().all(|step| step.outcome == StepOutcome::Done));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drill_of_three_rounds_sees_every_rounds_data() {
     let (mut request, _folder) = request(21);
     request.rounds = 3;
@@ -44,7 +42,6 @@ async fn a_drill_of_three_rounds_sees_every_rounds_data() {
     assert_eq!(rows, [30, 21, 6]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_but_records_logs_and_the_snapshot() {
     let (request, folder) = request(12);
     let runs = request.runs.clone();
@@ -61,7 +58,6 @@ async fn nothing_is_left_but_records_logs_and_the_snapshot() {
     assert_eq!(processes_in(folder.path()), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_seed_makes_the_same_data() {
     let (first, _one) = request(13);
     let (second, _other) = request(13);
@@ -74,7 +70,6 @@ async fn the_same_seed_makes_the_same_data() {
     assert_eq!(rows(&first), rows(&second));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_reaches_evidence_report_or_logs() {
     let (mut request, _folder) = request(14);
     request.keep = true;
@@ -100,7 +95,6 @@ async fn no_secret_reaches_evidence_report_or_logs() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_seed_leaves_every_property_that_checks_need() {
     let (request, folder) = request(15);
     let identity_file = folder.path().join("identities.json");
@@ -116,6 +110,7 @@ async fn the_seed_leaves_every_property_that_checks_need() {
         identity_file,
         reference_services: request.reference_services.clone(),
         overrides: Default::default(),
+        containers: None,
     };
     let databases = [folder.path().join("directory.db"), folder.path().join("bus.sqlite")];
     let mut pair = deployment
@@ -137,7 +132,6 @@ async fn the_seed_leaves_every_property_that_checks_need() {
     assert_every_property(&seeded);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clean_instances_that_already_have_data_fail_the_drill() {
     let (mut request, _folder) = request(16);
     let given = recorded("at-rest");
@@ -151,4 +145,18 @@ async fn clean_instances_that_already_have_data_fail_the_drill() {
     assert_verdict(&evidence, Verdict::Fail);
     assert_finding(&evidence, CheckId::Clean, "stats directory");
     assert_eq!(evidence.polarity.proven, Some(false));
+}
+
+crate::drills! {
+    both: [
+        a_whole_drill_passes_with_every_check_on_something,
+        a_drill_of_three_rounds_sees_every_rounds_data,
+        nothing_is_left_but_records_logs_and_the_snapshot,
+        the_same_seed_makes_the_same_data,
+        no_secret_reaches_evidence_report_or_logs,
+    ],
+    process: [
+        the_seed_leaves_every_property_that_checks_need,
+        clean_instances_that_already_have_data_fail_the_drill,
+    ],
 }

@@ -34,6 +34,7 @@ fn deployment(request: &DrillRequest, folder: &Path) -> Deployment {
         identity_file,
         reference_services: request.reference_services.clone(),
         overrides: Default::default(),
+        containers: None,
     }
 }
 
@@ -82,7 +83,6 @@ async fn restarted(
     judged
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_changes_only_what_is_predicted_and_no_table_is_empty() {
     let (request, folder) = request(71);
     let (mut deployment, databases) = seeded(&request, folder.path()).await;
@@ -99,7 +99,6 @@ async fn a_start_changes_only_what_is_predicted_and_no_table_is_empty() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_table_of_a_drilled_source_has_rows() {
     let (request, _folder) = request(72);
     let evidence = evidence(request).await;
@@ -114,7 +113,6 @@ async fn every_table_of_a_drilled_source_has_rows() {
     assert_eq!(empty, Vec::<&str>::new());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_given_backup_gets_no_ballast() {
     let (mut request, _folder) = request(73);
     let given = recorded("at-rest");
@@ -153,7 +151,6 @@ async fn crashed(seed: u64) -> (Performed, Vec<String>) {
     (evidence, names)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drill_of_a_killed_source_passes_and_its_open_calls_end_as_predicted() {
     let (evidence, files) = crashed(74).await;
     assert_verdict(&evidence, Verdict::Pass);
@@ -185,4 +182,15 @@ async fn a_drill_of_a_killed_source_passes_and_its_open_calls_end_as_predicted()
         start.notes
     );
     assert_eq!(evidence.objectives.lost_writes, Some(0));
+}
+
+crate::drills! {
+    both: [
+        a_given_backup_gets_no_ballast,
+        a_drill_of_a_killed_source_passes_and_its_open_calls_end_as_predicted,
+    ],
+    process: [
+        a_start_changes_only_what_is_predicted_and_no_table_is_empty,
+        every_table_of_a_drilled_source_has_rows,
+    ],
 }

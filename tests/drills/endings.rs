@@ -8,7 +8,6 @@ use recovery_drills::evidence::{CheckId, Evidence, StepOutcome, TestRun, Verdict
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_is_not_there_is_a_usage_error() {
     let (mut request, _folder) = request(61);
     request.environment.bus.command = vec!["no-such-bus".to_owned()];
@@ -17,7 +16,6 @@ async fn a_command_that_is_not_there_is_a_usage_error() {
     assert!(text.contains("no-such-bus") && text.contains("[bus]"), "{text}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_given_port_that_is_taken_is_a_usage_error() {
     let (mut request, _folder) = request(62);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -28,7 +26,6 @@ async fn a_given_port_that_is_taken_is_a_usage_error() {
     assert!(text.contains(&port.to_string()) && text.contains("taken"), "{text}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_ends_at_its_start_is_inconclusive_and_shows_its_log() {
     let (mut request, folder) = request(63);
     request.environment.directory.command = ["/bin/sh", "-c", "echo the reason; exit 7"].map(str::to_owned).to_vec();
@@ -42,7 +39,6 @@ async fn a_service_that_ends_at_its_start_is_inconclusive_and_shows_its_log() {
     assert_eq!(processes_in(folder.path()), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drill_that_overruns_its_time_limit_after_the_stop_fails() {
     let (mut request, folder) = request(64);
     request.environment.time_limit_ms = 10_000;
@@ -62,7 +58,6 @@ async fn a_drill_that_overruns_its_time_limit_after_the_stop_fails() {
     assert_eq!(processes_in(folder.path()), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interrupted_drill_leaves_its_evidence_and_no_process() {
     let (request, folder) = request(65);
     let runs = request.runs.clone();
@@ -75,7 +70,6 @@ async fn an_interrupted_drill_leaves_its_evidence_and_no_process() {
     assert_eq!(processes_in(folder.path()), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_that_fails_after_the_stop_fails_the_drill() {
     let (mut request, _folder) = request(66);
     request.stages = Stages::acting(|reached| match reached {
@@ -93,7 +87,6 @@ async fn a_step_that_fails_after_the_stop_fails_the_drill() {
     assert_eq!(failed, ["restore into the clean instances' place"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_that_finds_nothing_to_look_at_makes_the_drill_inconclusive_and_is_the_only_one() {
     let (mut request, _folder) = request(68);
     request.base = Base::NoWorkspaces;
@@ -104,9 +97,8 @@ async fn a_check_that_finds_nothing_to_look_at_makes_the_drill_inconclusive_and_
     assert_eq!(ids, [CheckId::Workspaces]);
 }
 
-#[test]
-fn a_killed_test_leaves_started_records_that_are_read_as_aborted() {
-    const TEST: &str = "backup_restore::a_whole_drill_passes_with_every_check_on_something";
+async fn a_killed_test_leaves_started_records_that_are_read_as_aborted() {
+    const TEST: &str = "process::backup_restore::a_whole_drill_passes_with_every_check_on_something";
     reference::ensure_built().expect("the reference services are built");
     let temporary = tempfile::tempdir().expect("a temporary folder");
     let id = uuid::Uuid::now_v7().to_string();
@@ -159,4 +151,19 @@ fn a_killed_test_leaves_started_records_that_are_read_as_aborted() {
     let aborted: Vec<&str> = killed.aborted.iter().map(|one| one.of.test.as_str()).collect();
     assert_eq!((aborted, killed.verdict), (vec![TEST], Verdict::Inconclusive));
     assert_eq!(aborted_runs.len(), 1, "the killed run itself is aborted too");
+}
+
+crate::drills! {
+    both: [
+        a_given_port_that_is_taken_is_a_usage_error,
+        a_drill_that_overruns_its_time_limit_after_the_stop_fails,
+        an_interrupted_drill_leaves_its_evidence_and_no_process,
+        a_step_that_fails_after_the_stop_fails_the_drill,
+        a_check_that_finds_nothing_to_look_at_makes_the_drill_inconclusive_and_is_the_only_one,
+    ],
+    process: [
+        a_command_that_is_not_there_is_a_usage_error,
+        a_service_that_ends_at_its_start_is_inconclusive_and_shows_its_log,
+        a_killed_test_leaves_started_records_that_are_read_as_aborted,
+    ],
 }

@@ -2,8 +2,11 @@
 
 use crate::recording::Performed;
 use crate::running::{assert_finding, assert_verdict, change, evidence, on_snapshot, request};
-use recovery_drills::drills::stages::{Reached, Stages};
+use recovery_drills::deployment::Service;
+use recovery_drills::drills::stages::{Acted, Reached, Stages};
 use recovery_drills::evidence::{CheckId, Verdict};
+use recovery_drills::faults::fault::{Control, ControlAction};
+use recovery_drills::runtime::engine::Mount;
 
 const DIRECTORY: &str = "beam-directory.db";
 const BUS: &str = "beam-bus.sqlite";
@@ -16,7 +19,6 @@ async fn with_snapshot_changed(seed: u64, file: &'static str, sql: &'static str)
     evidence
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_agent_is_named_by_content_and_agents() {
     let sql = "DELETE FROM agents WHERE beam_id = (SELECT min(beam_id) FROM agents)";
     let evidence = with_snapshot_changed(21, DIRECTORY, sql).await;
@@ -24,7 +26,6 @@ async fn a_lost_agent_is_named_by_content_and_agents() {
     assert_finding(&evidence, CheckId::Agents, "agent ");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_trace_row_is_named_by_content_and_traces() {
     let sql = "DELETE FROM intent_trace_events WHERE id = (SELECT min(id) FROM intent_trace_events WHERE stage = 'dispatched')";
     let evidence = with_snapshot_changed(22, DIRECTORY, sql).await;
@@ -32,7 +33,6 @@ async fn a_lost_trace_row_is_named_by_content_and_traces() {
     assert_finding(&evidence, CheckId::Traces, "intent drill-22-");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_nonce_is_named_by_content_traces_and_nonces() {
     let sql = "DELETE FROM intent_log WHERE id = (SELECT min(id) FROM intent_log WHERE status = 'acked')";
     let evidence = with_snapshot_changed(23, DIRECTORY, sql).await;
@@ -41,7 +41,6 @@ async fn a_lost_nonce_is_named_by_content_traces_and_nonces() {
     assert_finding(&evidence, CheckId::Nonces, "drill-23-");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_bus_message_is_named_by_content_bus_and_nonces() {
     let sql = "DELETE FROM beam_messages WHERE id = (SELECT min(id) FROM beam_messages WHERE status = 'acked')";
     let evidence = with_snapshot_changed(24, BUS, sql).await;
@@ -51,7 +50,6 @@ async fn a_lost_bus_message_is_named_by_content_bus_and_nonces() {
     assert_finding(&evidence, CheckId::Rpo, "drill-24-");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_note_of_a_beta_request_is_named_by_content_and_requests() {
     let sql = "UPDATE waitlist SET operator_notes = NULL WHERE id = (SELECT min(id) FROM waitlist WHERE operator_notes IS NOT NULL)";
     let evidence = with_snapshot_changed(25, DIRECTORY, sql).await;
@@ -59,14 +57,12 @@ async fn a_lost_note_of_a_beta_request_is_named_by_content_and_requests() {
     assert_finding(&evidence, CheckId::Requests, "operatorNotes");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_nonce_index_is_named_by_schema() {
     let sql = "DROP INDEX idx_beam_nonce; UPDATE beam_messages SET priority = priority + 1 WHERE id = (SELECT min(id) FROM beam_messages)";
     let evidence = with_snapshot_changed(26, BUS, sql).await;
     assert_finding(&evidence, CheckId::Schema, "idx_beam_nonce");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bus_log_dropped_from_the_raw_set_fails() {
     let (mut request, _folder) = request(27);
     request.stages = Stages::acting(|reached| match reached {
@@ -80,7 +76,6 @@ async fn a_bus_log_dropped_from_the_raw_set_fails() {
     assert_finding(&evidence, CheckId::SnapshotSet, "snapshot");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_altered_snapshot_that_was_not_resealed_is_not_restored() {
     let (mut request, _folder) = request(28);
     request.stages = Stages::acting(|reached| match reached {
@@ -93,7 +88,6 @@ async fn an_altered_snapshot_that_was_not_resealed_is_not_restored() {
     assert_finding(&evidence, CheckId::Content, "agents[beam_id=");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_log_beside_the_restored_file_is_named() {
     let (mut request, _folder) = request(29);
     request.stages = Stages::acting(|reached| match reached {
@@ -108,7 +102,6 @@ async fn a_stale_log_beside_the_restored_file_is_named() {
     assert_finding(&evidence, CheckId::RestoredFiles, "-wal");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_changes_after_its_stop_is_named_by_polarity() {
     let (mut request, _folder) = request(30);
     let source = std::sync::Mutex::new(None);
@@ -131,9 +124,9 @@ async fn a_source_that_changes_after_its_stop_is_named_by_polarity() {
     assert_eq!(evidence.polarity.proven, Some(false));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unpredicted_change_by_the_start_is_named_by_startup_diff() {
     let (mut request, _folder) = request(31);
+    request.mount = Mount::Bind;
     request.stages = Stages::acting(|reached| match reached {
         Reached::Running { databases, .. } => change(&databases[0], "UPDATE workspaces SET description = 'repaired'"),
         _ => Ok(()),
@@ -144,21 +137,39 @@ async fn an_unpredicted_change_by_the_start_is_named_by_startup_diff() {
     assert_finding(&evidence, CheckId::Workspaces, "workspace ");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_killed_before_the_looks_fails_in_bounded_time() {
     let (mut request, _folder) = request(32);
-    request.stages = Stages::acting(|reached| match reached {
-        Reached::Running { pids, .. } => {
-            let killed = std::process::Command::new("kill")
-                .args(["-KILL", &pids[0].to_string()])
-                .status();
-            killed.map(|_| ()).map_err(|error| error.to_string())
+    request.stages = Stages::altering(|reached| {
+        let mut acted = Acted::default();
+        if matches!(reached, Reached::Running { .. }) {
+            acted.control.push(Control {
+                service: Service::Directory,
+                action: ControlAction::Kill.name().to_owned(),
+            });
         }
-        _ => Ok(()),
+        Ok(acted)
     });
     let began = std::time::Instant::now();
     let evidence = evidence(request).await;
     assert_verdict(&evidence, Verdict::Fail);
     assert_finding(&evidence, CheckId::Stability, "directory process");
     assert!(began.elapsed().as_secs() < 60, "it took {:?}", began.elapsed());
+}
+
+crate::drills! {
+    both: [
+        a_lost_agent_is_named_by_content_and_agents,
+        a_lost_trace_row_is_named_by_content_and_traces,
+        a_lost_nonce_is_named_by_content_traces_and_nonces,
+        a_lost_bus_message_is_named_by_content_bus_and_nonces,
+        a_lost_note_of_a_beta_request_is_named_by_content_and_requests,
+        a_dropped_nonce_index_is_named_by_schema,
+        a_bus_log_dropped_from_the_raw_set_fails,
+        an_altered_snapshot_that_was_not_resealed_is_not_restored,
+        a_stale_log_beside_the_restored_file_is_named,
+        a_source_that_changes_after_its_stop_is_named_by_polarity,
+        an_unpredicted_change_by_the_start_is_named_by_startup_diff,
+        a_directory_killed_before_the_looks_fails_in_bounded_time,
+    ],
+    process: [],
 }

@@ -4,7 +4,6 @@ use crate::running::{assert_finding, assert_verdict, change, contents, evidence,
 use recovery_drills::evidence::{CheckId, Verdict};
 use recovery_drills::snapshot;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_recorded_set_at_rest_restores_and_stays_untouched() {
     let (mut request, _folder) = request(41);
     let given = recorded("at-rest");
@@ -20,7 +19,6 @@ async fn the_recorded_set_at_rest_restores_and_stays_untouched() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn given_keys_re_send_the_recorded_nonces_with_their_senders_signatures() {
     let (mut request, folder) = request(42);
     let given = recorded("at-rest");
@@ -35,7 +33,6 @@ async fn given_keys_re_send_the_recorded_nonces_with_their_senders_signatures() 
     assert!(evidence.checks_of(CheckId::Credentials).all(|check| check.items > 0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_set_of_a_crash_under_load_passes_and_its_unfinished_rows_end_as_predicted() {
     let (mut request, _folder) = request(52);
     let given = recorded("hot-crash");
@@ -64,7 +61,6 @@ async fn a_set_of_a_crash_under_load_passes_and_its_unfinished_rows_end_as_predi
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_set_on_which_the_directory_cannot_start_fails_and_names_the_intent() {
     let (mut request, _folder) = request(43);
     let given = recorded("bricked");
@@ -75,7 +71,6 @@ async fn a_set_on_which_the_directory_cannot_start_fails_and_names_the_intent() 
     assert_finding(&evidence, CheckId::Startable, "directory");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bus_without_its_log_is_no_backup() {
     let (mut request, folder) = request(44);
     let given = recorded("at-rest");
@@ -92,7 +87,6 @@ async fn a_bus_without_its_log_is_no_backup() {
     drop(folder);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unreadable_database_fails() {
     let (mut request, _folder) = request(45);
     let given = recorded("at-rest");
@@ -110,7 +104,6 @@ async fn an_unreadable_database_fails() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_without_a_database_is_a_usage_error_and_leaves_nothing() {
     let (mut request, folder) = request(46);
     let given = tempfile::tempdir().expect("a temporary folder");
@@ -124,7 +117,6 @@ async fn a_folder_without_a_database_is_a_usage_error_and_leaves_nothing() {
     drop(folder);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_of_a_drill_can_be_drilled_again_and_its_alteration_is_noticed() {
     let (first, folder) = request(47);
     let runs = first.runs.clone();
@@ -150,7 +142,6 @@ async fn a_snapshot_of_a_drill_can_be_drilled_again_and_its_alteration_is_notice
     drop(folder);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_garbage_manifest_fails() {
     let (mut request, _folder) = request(51);
     let given = recorded("at-rest");
@@ -163,4 +154,20 @@ async fn a_garbage_manifest_fails() {
         "{:?}",
         evidence.reasons
     );
+}
+
+crate::drills! {
+    both: [
+        the_recorded_set_at_rest_restores_and_stays_untouched,
+        given_keys_re_send_the_recorded_nonces_with_their_senders_signatures,
+        a_set_of_a_crash_under_load_passes_and_its_unfinished_rows_end_as_predicted,
+        a_set_on_which_the_directory_cannot_start_fails_and_names_the_intent,
+        a_bus_without_its_log_is_no_backup,
+        an_unreadable_database_fails,
+        a_snapshot_of_a_drill_can_be_drilled_again_and_its_alteration_is_noticed,
+        a_garbage_manifest_fails,
+    ],
+    process: [
+        a_folder_without_a_database_is_a_usage_error_and_leaves_nothing,
+    ],
 }

@@ -1,7 +1,7 @@
 //! Drills as integration tests: one binary, since linking is what costs.
 //!
 //! Each test calls the same function as `cargo xtask drill` and reads the verdict; a failing one prints verdict, findings
-//! and the evidence path, nothing else.
+//! and the evidence path, nothing else. Drills run as processes and as containers: see `trials`.
 
 mod backup_restore;
 mod ballast;
@@ -13,4 +13,18 @@ mod recording;
 mod records;
 mod running;
 mod seed;
+mod trials;
 mod whole;
+
+fn main() {
+    trials::run(&[
+        backup_restore::DRILLS,
+        ballast::DRILLS,
+        endings::DRILLS,
+        faults::DRILLS,
+        from_backup::DRILLS,
+        power::DRILLS,
+        records::DRILLS,
+        whole::DRILLS,
+    ])
+}

@@ -19,7 +19,6 @@ fn with_self_test(mut request: DrillRequest) -> DrillRequest {
     request
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drill_states_how_many_injected_faults_its_own_checks_catch() {
     let (request, _folder) = request(61);
     let evidence = evidence(with_self_test(request)).await;
@@ -42,7 +41,6 @@ async fn a_drill_states_how_many_injected_faults_its_own_checks_catch() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_given_backup_plays_the_source_of_its_own_measurement() {
     let (mut request, _folder) = request(62);
     let given = recorded("at-rest");
@@ -56,7 +54,6 @@ async fn a_given_backup_plays_the_source_of_its_own_measurement() {
     assert_eq!(power.false_alarms, Some(0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drill_without_a_self_test_says_so() {
     let (request, _folder) = request(63);
     let evidence = evidence(request).await;
@@ -64,7 +61,6 @@ async fn a_drill_without_a_self_test_says_so() {
     assert_eq!(evidence.detection.not_measured.as_deref(), Some("skipped"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drill_whose_row_comparison_is_blind_measures_that_it_is() {
     let (request, _folder) = request(64);
     let mut request = with_self_test(request);
@@ -143,17 +139,28 @@ async fn each_check_is_needed(third: usize) {
     under_way.discard();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forcing_any_one_check_to_pass_loses_a_fault_first_third() {
     each_check_is_needed(0).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forcing_any_one_check_to_pass_loses_a_fault_second_third() {
     each_check_is_needed(1).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forcing_any_one_check_to_pass_loses_a_fault_last_third() {
     each_check_is_needed(2).await;
+}
+
+crate::drills! {
+    both: [
+        a_drill_states_how_many_injected_faults_its_own_checks_catch,
+    ],
+    process: [
+        a_given_backup_plays_the_source_of_its_own_measurement,
+        a_drill_without_a_self_test_says_so,
+        a_drill_whose_row_comparison_is_blind_measures_that_it_is,
+        forcing_any_one_check_to_pass_loses_a_fault_first_third,
+        forcing_any_one_check_to_pass_loses_a_fault_second_third,
+        forcing_any_one_check_to_pass_loses_a_fault_last_third,
+    ],
 }

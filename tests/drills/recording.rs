@@ -48,10 +48,13 @@ fn next_drill() -> TestDrill {
     }
 }
 
-/// Records that this test performs no drill, and says so loudly: its name, why, and how to enable it.
-#[expect(dead_code, reason = "for the drills of containers, where no engine answers")]
-pub(crate) fn skipped(reason: &str, enable: &str) {
-    let of = next_drill();
+/// Records that a test performs no drill, and says so loudly: its name, why, and how to enable it.
+pub(crate) fn skipped(test: &str, reason: &str, enable: &str) {
+    let of = TestDrill {
+        test: test.to_owned(),
+        attempt: 1,
+        drill: 1,
+    };
     eprintln!("SKIPPED {of}: {reason}; to run it: {enable}");
     let record = TestRecord::skipped(test_run(), of, now(), format!("{reason}; to run it: {enable}"));
     record.write(&folder()).expect("the record of a skipped drill");

@@ -71,27 +71,23 @@ fn assert_valid(evidence: &Performed) {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_evidence_of_a_passed_drill_is_of_the_published_format() {
     let (request, _folder) = request(81);
     assert_valid(&evidence(request).await);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_evidence_of_a_failed_drill_is_of_the_published_format() {
     let (mut request, _folder) = request(82);
     request.stages = on_snapshot("beam-directory.db", "DELETE FROM waitlist");
     assert_valid(&evidence(request).await);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_evidence_of_a_drill_that_ended_early_is_of_the_published_format() {
     let (mut request, _folder) = request(83);
     request.environment.bus.command = ["/bin/sh", "-c", "exit 1"].map(str::to_owned).to_vec();
     assert_valid(&perform(request).await.expect("evidence"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_evidence_of_a_given_backup_is_of_the_published_format() {
     let (mut request, _folder) = request(84);
     let given = recorded("bricked");
@@ -99,8 +95,7 @@ async fn the_evidence_of_a_given_backup_is_of_the_published_format() {
     assert_valid(&evidence(request).await);
 }
 
-#[test]
-fn a_document_with_a_key_more_or_less_is_not_of_the_published_format() {
+async fn a_document_with_a_key_more_or_less_is_not_of_the_published_format() {
     let (less, more) = (
         serde_json::json!({"format": "recovery-drill-evidence/1"}),
         serde_json::json!({"colour": 1}),
@@ -115,4 +110,15 @@ fn a_document_with_a_key_more_or_less_is_not_of_the_published_format() {
             .iter()
             .any(|problem| problem.contains("/colour: not in the schema"))
     );
+}
+
+crate::drills! {
+    both: [],
+    process: [
+        the_evidence_of_a_passed_drill_is_of_the_published_format,
+        the_evidence_of_a_failed_drill_is_of_the_published_format,
+        the_evidence_of_a_drill_that_ended_early_is_of_the_published_format,
+        the_evidence_of_a_given_backup_is_of_the_published_format,
+        a_document_with_a_key_more_or_less_is_not_of_the_published_format,
+    ],
 }

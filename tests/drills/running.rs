@@ -1,6 +1,7 @@
 //! Running a drill in a folder of its own, and saying what came of it.
 
 use crate::recording::{Performed, Recording, Refused};
+use crate::trials::ENGINE;
 use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
 use recovery_drills::drills::context::{Base, DrillRequest, Quiet};
@@ -9,18 +10,24 @@ use recovery_drills::drills::self_test::SelfTest;
 use recovery_drills::drills::stages::{Reached, Stages};
 use recovery_drills::evidence::{CheckId, Evidence, Verdict};
 use recovery_drills::report::summary;
+use recovery_drills::runtime::engine::Mount;
 use recovery_drills::snapshot;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A request on the reference services, and the folder that it runs in.
+/// A request on the reference services, on the runtime of this test, and the folder that it runs in.
 pub(crate) fn request(seed: u64) -> (DrillRequest, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let engine = ENGINE.get();
+    let mut environment = Environment::reference();
+    if engine.is_some() {
+        environment.in_containers(|_| None);
+    }
     let request = DrillRequest {
         drill: "backup-restore".to_owned(),
-        environment: Environment::reference(),
+        environment,
         from: None,
         keys: None,
         directory_identity: None,
@@ -33,6 +40,8 @@ pub(crate) fn request(seed: u64) -> (DrillRequest, TempDir) {
         reference_services: Some(reference::ensure_built().expect("the reference services are built")),
         base: Base::default(),
         stages: Stages::default(),
+        engine,
+        mount: Mount::default(),
         self_test: SelfTest::Skipped,
         watched_for: Duration::ZERO,
         forced_pass: None,

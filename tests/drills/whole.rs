@@ -30,7 +30,6 @@ async fn score_on(request: DrillRequest, faults: &[(&str, &str)]) -> Score {
     detection::run(&campaign, &Quiet).await.expect("run")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ending_or_no_check_named_is_looked_for_in_a_whole_drill() {
     let (request, _folder) = request(42);
     let text = r#"
@@ -72,7 +71,6 @@ fn named<'a>(score: &'a Score, id: &str) -> &'a FaultResult {
     score.faults.iter().find(|fault| fault.id == id).expect("a result")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_the_live_source_after_the_baseline_is_caught() {
     let sql = "sql = [\"DELETE FROM intent_acls WHERE id = (SELECT min(id) FROM intent_acls)\"]\ncaught_by = [\"acl\"]";
     let script = "test -n \"$BUS_DB$BUS_URL$BUS_PID$DIRECTORY_DB$DIRECTORY_URL\" && kill -STOP \"$DIRECTORY_PID\" && \
@@ -86,7 +84,6 @@ async fn a_change_of_the_live_source_after_the_baseline_is_caught() {
     assert_eq!(named(&score, "live-file-opened-up").error, None);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_of_the_source_that_does_nothing_or_fails_is_an_error_of_the_fault() {
     let score = score_of(&[
         ("nothing", "sql = [\"UPDATE agents SET flagged = flagged\"]"),
@@ -105,7 +102,6 @@ async fn a_fault_of_the_source_that_does_nothing_or_fails_is_an_error_of_the_fau
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_instance_is_started_with_the_environments_own_command() {
     let (mut request, _folder) = request(42);
     let services = request.reference_services.clone().expect("built").display().to_string();
@@ -115,4 +111,15 @@ async fn a_second_instance_is_started_with_the_environments_own_command() {
     let score = score_on(request, &[("second", keys)]).await;
     let second = named(&score, "second");
     assert!(second.detected && second.error.is_none(), "{second:?}");
+}
+
+crate::drills! {
+    both: [
+        an_ending_or_no_check_named_is_looked_for_in_a_whole_drill,
+        a_change_of_the_live_source_after_the_baseline_is_caught,
+    ],
+    process: [
+        a_fault_of_the_source_that_does_nothing_or_fails_is_an_error_of_the_fault,
+        a_second_instance_is_started_with_the_environments_own_command,
+    ],
 }

@@ -25,7 +25,15 @@ pub(crate) fn run_again() -> ExitCode {
     eprintln!("building the container runtime, if it is not built yet (some minutes the first time)");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["run", "--quiet", "--bin", "xtask", "--features", "xtask/containers", "--"]);
+    command.args([
+        "run",
+        "--quiet",
+        "--bin",
+        "xtask",
+        "--features",
+        "xtask/containers",
+        "--",
+    ]);
     command.args(std::env::args_os().skip(1));
     let error = command.exec();
     refuse(
