@@ -206,11 +206,8 @@ impl ContainerEngine {
         };
         let port = container.get_host_port_ipv4(ContainerPort::Tcp(port)).await;
         let container = Container::new(self, container, launch, network).await?;
-        let port = match port {
-            Ok(port) => port,
-            // It ended already: whoever waits for it sees that.
-            Err(_) => 0,
-        };
+        // Without one it ended already: whoever waits for it sees that.
+        let port = port.unwrap_or_default();
         Ok(Started {
             running: Box::new(container),
             host: self.host.clone(),

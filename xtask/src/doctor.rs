@@ -2,6 +2,7 @@
 
 use crate::containers;
 use crate::exit::ExitCode;
+use crate::test::REQUIRE;
 use recovery_drills::drills::context::{broken_runs, clean_broken_run};
 use recovery_drills::drills::{reference, started};
 use recovery_drills::runtime::ports;
@@ -86,7 +87,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         Err(error) => {
             let what = "a container engine answers (for --runtime container)";
             let advice = format!("{error}; start Docker or Podman's socket, or set DOCKER_HOST");
-            if std::env::var_os("DRILLS_REQUIRE_CONTAINERS").is_some_and(|value| value == "1") {
+            if std::env::var_os(REQUIRE).is_some_and(|value| value == "1") {
                 say(false, what, &advice);
             } else {
                 println!("note no container engine answers: {advice}; container drills are skipped");

@@ -1,8 +1,13 @@
 //! `test` and `ci`: the tests with nextest where it is installed, and all that must hold before a commit.
 
 use crate::exit::ExitCode;
-use crate::refuse;
+use crate::{containers, refuse};
 use std::process::Command;
+
+/// One set of features for everything, so that nothing is built twice.
+const FEATURES: &str = "xtask/containers";
+/// What turns skipped container drills into failed ones.
+pub(crate) const REQUIRE: &str = "DRILLS_REQUIRE_CONTAINERS";
 
 /// Flags of `test`.
 #[derive(clap::Args)]
@@ -22,18 +27,42 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         "default"
     };
     let mut arguments = if has_nextest {
-        vec!["nextest", "run", "--workspace", "--profile", profile]
+        vec![
+            "nextest",
+            "run",
+            "--workspace",
+            "--features",
+            FEATURES,
+            "--profile",
+            profile,
+        ]
     } else {
         eprintln!("cargo-nextest is not installed: using cargo test (cargo install --locked cargo-nextest is faster)");
-        vec!["test", "--workspace"]
+        vec!["test", "--workspace", "--features", FEATURES]
     };
     arguments.extend(options.arguments.iter().map(String::as_str));
-    call(&arguments)
+    let code = call(&arguments);
+    if let Err(error) = containers::look() {
+        eprintln!(
+            "SKIPPED: all container drills, since no container engine answers ({error}); start Docker or Podman's socket, or \
+             set DOCKER_HOST; {REQUIRE}=1 makes this a failure"
+        );
+    }
+    code
 }
 
 /// Format, clippy, tidy, tests: stops at the first that does not hold.
 pub(crate) fn ci() -> ExitCode {
-    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        FEATURES,
+        "--",
+        "-D",
+        "warnings",
+    ];
     let steps: [&dyn Fn() -> ExitCode; 4] = [
         &|| call(&["fmt", "--all", "--check"]),
         &|| call(&clippy),
