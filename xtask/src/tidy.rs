@@ -48,6 +48,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("report", &["evidence"]),
 ];
 
+/// The rooms of the library that the package `containers` may use.
+const CONTAINERS_USE: &[&str] = &["runtime", "drills"];
+
 /// Longest source file, in lines.
 const LONGEST_FILE: usize = 500;
 
@@ -159,6 +162,9 @@ fn source_rules(name: &Path, text: &str, found: &mut Vec<String>) {
         if !this_file && line.trim_start().starts_with("#[ignore") {
             found.push(format!("{shown}:{place}: an ignored test"));
         }
+        if name.starts_with("containers/src") {
+            library_rule(&shown.to_string(), place, line, found);
+        }
         if let Some(room) = room_of(name) {
             import_rule(room, &shown.to_string(), place, line, found);
         }
@@ -173,6 +179,19 @@ fn room_of(name: &Path) -> Option<&str> {
         .then(|| parts.next())
         .flatten()
         .map(|part| part.trim_end_matches(".rs"))
+}
+
+/// The package of the container engine runs services; it knows nothing of what is drilled.
+fn library_rule(shown: &str, place: usize, line: &str, found: &mut Vec<String>) {
+    let code = line.split("//").next().unwrap_or_default();
+    for rest in code.split("recovery_drills::").skip(1) {
+        if !CONTAINERS_USE.iter().any(|room| rest.starts_with(room)) {
+            let allowed = CONTAINERS_USE.join(", ");
+            found.push(format!(
+                "{shown}:{place}: containers may use {allowed} of the library only"
+            ));
+        }
+    }
 }
 
 fn import_rule(room: &str, shown: &str, place: usize, line: &str, found: &mut Vec<String>) {
