@@ -11,10 +11,10 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::io::{Read as _, Seek as _};
 use std::path::Path;
-use tar::{Archive, Builder, EntryType, Header};
+use tar::{Archive, Builder, Header};
 use testcontainers::bollard::errors::Error;
 use testcontainers::bollard::models::{ContainerCreateBody, HostConfig, Mount};
-use testcontainers::bollard::query_parameters::{CreateContainerOptionsBuilder, CreateImageOptionsBuilder};
+use testcontainers::bollard::query_parameters::{BuildImageOptionsBuilder, CreateContainerOptionsBuilder};
 use testcontainers::bollard::{Docker, body_try_stream};
 use tokio::sync::OnceCell;
 use tokio_util::io::ReaderStream;
@@ -24,6 +24,8 @@ pub const REFERENCE_REPOSITORY: &str = "recovery-drills/reference-services";
 /// Who runs in it: not root, as in real images.
 const REFERENCE_USER: &str = "1234:1234";
 const ENTRY: &str = "reference-services";
+/// Where SQLite may put temporary files: an image from nothing has no other place.
+const TEMPORARY: &str = "/drill/data";
 /// How long a look into an image may take, seconds.
 const LOOK_LIMIT_S: i64 = 60;
 
@@ -61,7 +63,7 @@ pub(crate) async fn reference(engine: &ContainerEngine) -> Result<String, Engine
             pack(&binary).map_err(|error| EngineError(format!("cannot pack {}: {error}", binary.display())))?;
         let image = format!("{REFERENCE_REPOSITORY}:{}", packed.tag);
         if is_there(engine, &image).await.is_err() {
-            import(engine, packed).await?;
+            build(engine, &image, packed).await?;
         }
         Ok(image)
     });
@@ -73,24 +75,25 @@ struct Packed {
     tag: String,
 }
 
-/// An archive with nothing but the binary; the tag is the hash of it and of how it is run.
+/// What the image is built of: the binary and how it is run; the tag is the hash of both.
 fn pack(binary: &Path) -> std::io::Result<Packed> {
+    let recipe = format!(
+        "FROM scratch\nCOPY {ENTRY} /{ENTRY}\n\
+         ENV REFERENCE_BIND=0.0.0.0 SQLITE_TMPDIR={TEMPORARY}\nUSER {REFERENCE_USER}\nENTRYPOINT [\"/{ENTRY}\"]\n"
+    );
     let mut program = std::fs::File::open(binary)?;
+    let mut builder = Builder::new(tempfile::tempfile()?);
+    let mut head = Header::new_gnu();
+    head.set_mode(0o644);
+    head.set_size(recipe.len() as u64);
+    builder.append_data(&mut head, "Dockerfile", recipe.as_bytes())?;
     let mut head = Header::new_gnu();
     head.set_mode(0o755);
     head.set_size(program.metadata()?.len());
-    let mut builder = Builder::new(tempfile::tempfile()?);
     builder.append_data(&mut head, ENTRY, &mut program)?;
-    // Statements of SQLite and uploads may need a place for temporary files.
-    let mut head = Header::new_gnu();
-    head.set_entry_type(EntryType::Directory);
-    head.set_mode(0o1777);
-    head.set_size(0);
-    builder.append_data(&mut head, "tmp/", std::io::empty())?;
     let mut archive = builder.into_inner()?;
     archive.rewind()?;
     let mut hash = Sha256::new();
-    hash.update(changes().join("\n"));
     let mut buffer = vec![0; 1 << 16];
     loop {
         match archive.read(&mut buffer)? {
@@ -108,30 +111,15 @@ fn pack(binary: &Path) -> std::io::Result<Packed> {
     Ok(Packed { archive, tag })
 }
 
-/// How the image is run. Sent as one text: of several, only one arrives.
-fn changes() -> [String; 3] {
-    [
-        // In a container, the loopback address is reached by nobody else.
-        "ENV REFERENCE_BIND=0.0.0.0".to_owned(),
-        format!("ENTRYPOINT [\"/{ENTRY}\"]"),
-        format!("USER {REFERENCE_USER}"),
-    ]
-}
-
-/// Imported, as from `FROM scratch`: this needs no builder and no registry.
-async fn import(engine: &ContainerEngine, packed: Packed) -> Result<(), EngineError> {
-    let options = CreateImageOptionsBuilder::new()
-        .from_src("-")
-        .repo(REFERENCE_REPOSITORY)
-        .tag(&packed.tag)
-        .changes(changes().to_vec())
-        .build();
+/// Built by the engine's own builder: no registry is asked, and no other program is needed.
+async fn build(engine: &ContainerEngine, image: &str, packed: Packed) -> Result<(), EngineError> {
+    let options = BuildImageOptionsBuilder::new().t(image).rm(true).forcerm(true).build();
     let body = body_try_stream(ReaderStream::new(tokio::fs::File::from_std(packed.archive)));
-    let mut answers = std::pin::pin!(engine.docker().create_image(Some(options), Some(body), None));
+    let mut answers = std::pin::pin!(engine.docker().build_image(options, None, Some(body)));
     while let Some(answer) = answers.next().await {
-        answer.map_err(|error| EngineError(format!("cannot import the reference image: {}", chain(&error))))?;
+        answer.map_err(|error| EngineError(format!("cannot build the reference image: {}", chain(&error))))?;
     }
-    Ok(())
+    is_there(engine, image).await
 }
 
 /// Makes a container of an image that is never started; its name.

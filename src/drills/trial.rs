@@ -15,7 +15,7 @@ use crate::drills::stages::{Reached, Stages};
 use crate::drills::taking::Taken;
 use crate::drills::{Ending, at_rest, proving, reads, source, whole};
 use crate::evidence::{CheckId, Finding, Verdict};
-use crate::faults::fault::{ControlAction, Expect, Fault, Injection, Stage, Start};
+use crate::faults::fault::{ControlAction, Expect, Fault, Hook, Injection, Stage, Start};
 use crate::restore::Places;
 use crate::runtime::engine::{Engine, Mount};
 use crate::snapshot::database::Databases;
@@ -150,6 +150,12 @@ impl Template {
         let shares_files = |engine: &Arc<dyn Engine>| engine.shares_files();
         if fault.needs_live_files() && !request.engine.as_ref().is_none_or(shares_files) {
             return Some("the container engine shares no file system with the harness".to_owned());
+        }
+        if fault.injection == Injection::Hook(Hook::SecondInstance)
+            && request.environment.is_in_containers()
+            && !request.environment.directory.is_reference()
+        {
+            return Some("a second instance is started as a process, and this environment has images only".to_owned());
         }
         if let Injection::Control(control) = &fault.injection
             && control.iter().any(|one| one.action == ControlAction::Disconnect.name())

@@ -68,6 +68,8 @@ pub(crate) async fn connect(_: &mut DrillRequest) -> Result<(), String> {
 pub(crate) struct Seen {
     /// Version and API version.
     pub(crate) version: String,
+    /// Whether it is Podman.
+    pub(crate) is_podman: bool,
     /// Containers, networks and volumes of drills, of running ones too.
     pub(crate) of_drills: usize,
 }
@@ -89,6 +91,7 @@ pub(crate) fn look() -> Result<Seen, String> {
     let lists = [&containers, &networks, &volumes["Volumes"]];
     Ok(Seen {
         version: format!("{} (API {})", word("Version"), word("ApiVersion")),
+        is_podman: version["Components"].to_string().contains("Podman"),
         of_drills: lists.iter().filter_map(|list| list.as_array()).map(Vec::len).sum(),
     })
 }

@@ -68,6 +68,11 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     match containers::look() {
         Ok(seen) => {
             println!("ok   container engine {} answers", seen.version);
+            if seen.is_podman {
+                println!(
+                    "note under Podman, services find each other only with its DNS plugin (aardvark-dns or dnsname)"
+                );
+            }
             if options.clean && !containers::BUILT_IN {
                 return containers::run_again();
             }
