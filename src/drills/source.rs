@@ -13,6 +13,7 @@ use crate::drills::instances::{Deployment, Pair, Source, StartError};
 use crate::drills::launching::ISSUER_PRIVATE;
 use crate::drills::stages::Reached;
 use crate::evidence::CheckId;
+use crate::runtime::engine::Mount;
 use crate::runtime::process::Stopped;
 use crate::seed::{self, SeedPlan, Seeded, Workspaces};
 use crate::snapshot::file_set::FileSet;
@@ -400,8 +401,12 @@ pub async fn stop(
                     stopped.exit
                 )
             };
+            let proof = match &deployment.containers {
+                Some(containers) if containers.mount == Mount::Volume => "files copied out of the ended containers",
+                _ => "no lock, no open file",
+            };
             let detail = format!(
-                "{}; {}; no lock, no open file",
+                "{}; {}; {proof}",
                 one(Service::Directory, &stopped[0]),
                 one(Service::Bus, &stopped[1])
             );

@@ -48,15 +48,15 @@ fn next_drill() -> TestDrill {
     }
 }
 
-/// Records that a test performs no drill, and says so loudly: its name, why, and how to enable it.
-pub(crate) fn skipped(test: &str, reason: &str, enable: &str) {
+/// Records that a test performs no drill, and says so loudly: its name, and why, with what to do about it.
+pub(crate) fn skipped(test: &str, reason: &str) {
     let of = TestDrill {
         test: test.to_owned(),
         attempt: 1,
         drill: 1,
     };
-    eprintln!("SKIPPED {of}: {reason}; to run it: {enable}");
-    let record = TestRecord::skipped(test_run(), of, now(), format!("{reason}; to run it: {enable}"));
+    eprintln!("SKIPPED {of}: {reason}");
+    let record = TestRecord::skipped(test_run(), of, now(), reason.to_owned());
     record.write(&folder()).expect("the record of a skipped drill");
 }
 

@@ -5,7 +5,7 @@
 
 use crate::recording;
 use libtest_mimic::{Arguments, Failed, Trial};
-use recovery_drills::runtime::engine::Engine;
+use recovery_drills::runtime::engine::{Engine, EngineError};
 use recovery_drills_containers::{ContainerEngine, REQUIRE, connect};
 use std::future::Future;
 use std::pin::Pin;
@@ -51,7 +51,7 @@ macro_rules! drills {
 /// Runs the tests that the command line asks for, and ends the process.
 pub(crate) fn run(modules: &[Drills]) -> ! {
     let arguments = Arguments::from_args();
-    let engine = if required() { Ok(()) } else { answers() };
+    let engine = prepared(&arguments);
     let mut trials = Vec::new();
     let mut skipped = Vec::new();
     for module in modules {
@@ -73,6 +73,16 @@ pub(crate) fn run(modules: &[Drills]) -> ! {
     }
     if let Err(reason) = &engine {
         tell(&arguments, &skipped, reason);
+        // Nextest shows nothing of its list phase, and of this test, as its configuration says, all output.
+        let told = format!(
+            "SKIPPED {} container drills: {reason}; {REQUIRE}=1 makes this a failure",
+            skipped.len()
+        );
+        let names = skipped.join("\n  ");
+        trials.push(Trial::test("skipped::container_drills", move || {
+            eprintln!("{told}\n  {names}");
+            Ok(())
+        }));
     }
     libtest_mimic::run(&arguments, trials).exit()
 }
@@ -90,8 +100,23 @@ fn tell(arguments: &Arguments, skipped: &[String], reason: &str) {
             .is_none_or(|filter| name.contains(filter.as_str()))
     };
     for name in skipped.iter().filter(asked) {
-        recording::skipped(name, reason, "start Docker or Podman's socket, or set DOCKER_HOST");
+        recording::skipped(name, reason);
     }
+}
+
+/// Whether container drills can run. Their image is made here, once before all of them: the first drill would be ended for
+/// the minutes that it takes.
+fn prepared(arguments: &Arguments) -> Result<(), String> {
+    let told = |error: EngineError| error.to_string();
+    let prepared = runtime().block_on(async {
+        let engine = ContainerEngine::new().await.map_err(told)?;
+        if arguments.exact {
+            return Ok(());
+        }
+        engine.ensure_image(None).await.map_err(told)
+    });
+    // What is required has to fail, each drill with the reason.
+    if required() { Ok(()) } else { prepared }
 }
 
 fn required() -> bool {
@@ -109,11 +134,6 @@ fn runtime() -> tokio::runtime::Runtime {
         .enable_all()
         .build()
         .expect("a runtime")
-}
-
-fn answers() -> Result<(), String> {
-    let engine = runtime().block_on(ContainerEngine::new());
-    engine.map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// In a thread of the test's name, which records are named after.
