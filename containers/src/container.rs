@@ -1,14 +1,13 @@
 //! One service in one container: watched, logged, stopped, its files copied out.
 
-use crate::engine::{ContainerEngine, StartError, is_root};
+use crate::engine::{ContainerEngine, is_root};
 use crate::{chain, files, leftovers};
 use futures_util::StreamExt as _;
 use recovery_drills::runtime::engine::{ContainerLaunch, Mount};
 use recovery_drills::runtime::process::{Exit, ProcessError, Stopped, last_lines};
 use recovery_drills::runtime::running::{Later, Running};
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -51,21 +50,16 @@ impl Container {
         container: ContainerAsync<GenericImage>,
         launch: &ContainerLaunch,
         network: String,
-    ) -> Result<Container, StartError> {
+        log: File,
+    ) -> Container {
         let docker = engine.docker().clone();
         let id = container.id().to_owned();
-        let seen = docker.inspect_container(&id, None).await;
-        let seen = seen.map_err(|error| StartError(chain(&error)))?;
-        let pid = seen.state.and_then(|state| state.pid).unwrap_or_default();
+        let seen = docker.inspect_container(&id, None).await.ok();
+        // Without an answer it is known by no process; whether it runs is watched anyway.
+        let pid = seen.and_then(|seen| seen.state?.pid).unwrap_or_default();
         let pid = u32::try_from(pid).unwrap_or_default();
         let ended = Arc::new(Mutex::new(None));
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&launch.log);
-        let log = log.map_err(|error| StartError(format!("cannot open {}: {error}", launch.log.display())))?;
-        Ok(Container {
+        Container {
             watching: tokio::spawn(watch(docker.clone(), id.clone(), ended.clone())),
             logging: tokio::spawn(follow(docker.clone(), id, log)),
             is_here: engine.is_local() && pid > 0 && Path::new(&format!("/proc/{pid}")).exists(),
@@ -80,7 +74,7 @@ impl Container {
             folder: launch.folder.clone(),
             network,
             mount: launch.mount,
-        })
+        }
     }
 
     fn held(&self, action: &'static str) -> Result<&ContainerAsync<GenericImage>, ProcessError> {
@@ -301,7 +295,7 @@ async fn watch(docker: Docker, id: String, ended: Arc<Mutex<Option<Exit>>>) {
 }
 
 /// Writes its output into a file, as it comes.
-async fn follow(docker: Docker, id: String, mut log: std::fs::File) {
+async fn follow(docker: Docker, id: String, mut log: File) {
     let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
     let mut lines = std::pin::pin!(docker.logs(&id, Some(options)));
     while let Some(Ok(line)) = lines.next().await {

@@ -8,6 +8,8 @@ use recovery_drills::runtime::engine::{ContainerLaunch, Engine, EngineError, Mou
 use recovery_drills::runtime::process::ProcessError;
 use recovery_drills::runtime::running::Later;
 use std::collections::{BTreeSet, HashMap};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use testcontainers::bollard::Docker;
@@ -162,6 +164,12 @@ impl ContainerEngine {
             Some(image) => image.clone(),
             None => images::reference(self).await?,
         };
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&launch.log);
+        let log = log.map_err(|error| StartError(format!("cannot open {}: {error}", launch.log.display())))?;
         let network = self.network(&launch.owner).await?;
         let user = self.user_of(&image).await?;
         let (mounts, own_user) = match launch.mount {
@@ -196,7 +204,9 @@ impl ContainerEngine {
         if let Some(user) = own_user {
             request = request.with_user(user);
         }
-        let container = match request.start().await {
+        // In a task of its own, so that a start that is given up does not run a blocking destructor in the midst of a poll.
+        let starting = tokio::spawn(async move { request.start().await });
+        let container = match starting.await.map_err(StartError::of)? {
             Ok(container) => container,
             Err(error) => {
                 // A container that could not be started stays behind as created.
@@ -205,7 +215,7 @@ impl ContainerEngine {
             }
         };
         let port = container.get_host_port_ipv4(ContainerPort::Tcp(port)).await;
-        let container = Container::new(self, container, launch, network).await?;
+        let container = Container::new(self, container, launch, network, log).await;
         // Without one it ended already: whoever waits for it sees that.
         let port = port.unwrap_or_default();
         Ok(Started {
@@ -256,7 +266,7 @@ impl ContainerEngine {
     ) -> Result<(Vec<EngineMount>, Option<String>), StartError> {
         if !self.is_local {
             return Err(StartError(
-                "a folder of this machine cannot be mounted on a remote engine; use mount = \"volume\"".to_owned(),
+                "a folder of this machine cannot be mounted on a remote engine; use --mount volume".to_owned(),
             ));
         }
         let folder = launch.database.parent().unwrap_or(Path::new("."));
