@@ -5,18 +5,18 @@
 //! fault that must be caught, one injection that changes nothing) and whole clean drills with other seeds. A fault that
 //! changed nothing is an error of the fault, never "detected".
 
-use crate::drills::context::{Base, DrillRequest, Progress, Quiet, UsageError, milliseconds};
+use crate::drills::context::{Base, DrillRequest, Progress, UsageError, milliseconds};
 use crate::drills::score::{BenignResult, Canary, FaultResult, Reasoned, Score};
 use crate::drills::scratch::{self, Outcome, Specimen};
-use crate::drills::self_test::SelfTest;
+use crate::drills::side_by_side::{self, Job};
 use crate::drills::trial::{Template, Trial, needs_a_start};
-use crate::drills::{self, Ending, guesses};
+use crate::drills::{Ending, clean_runs, guesses};
 use crate::evidence::{CheckId, Finding, Step, StepOutcome, Verdict};
 use crate::faults::catalogue::Catalogue;
 use crate::faults::fault::{self, Fault, Injection};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What is run.
@@ -85,7 +85,7 @@ pub async fn run(campaign: &Campaign, progress: &dyn Progress) -> Result<Score, 
             on_base(campaign, base, of_base, progress, &mut score).await?;
         }
     }
-    clean_runs(campaign, progress, &mut score).await?;
+    clean_runs::run(campaign, progress, &mut score).await?;
     score.weigh_checks();
     Ok(score)
 }
@@ -124,15 +124,18 @@ async fn on_base(
         Ending::Usage(error) => error,
         Ending::Stop(stop) => UsageError(format!("the source of the faults could not be made: {stop}")),
     })?;
+    let template = Arc::new(template);
     let done = on_template(campaign, faults, &template, progress, score).await;
-    template.discard();
+    if let Some(template) = Arc::into_inner(template) {
+        template.discard();
+    }
     done
 }
 
 async fn on_template(
     campaign: &Campaign,
     faults: Vec<Fault>,
-    template: &Template,
+    template: &Arc<Template>,
     progress: &dyn Progress,
     score: &mut Score,
 ) -> Result<(), UsageError> {
@@ -176,7 +179,7 @@ async fn on_template(
         .collect();
     // Those that may make a drill wait (a hanging service, a slow start, a whole drill) begin first, beside the others.
     starts.sort_by_key(|fault| matches!(fault.injection, Injection::Sql { .. } | Injection::Answers(_)));
-    let mut started = side_by_side(&starts, campaign, template, &asked, progress).await?;
+    let mut started = try_all(&starts, campaign, template, &asked, progress).await?;
     for (fault, outcome) in faults.iter().zip(at_rest) {
         let trial = started.iter().position(|(id, _)| *id == fault.id.0);
         let trial = trial.map(|at| started.swap_remove(at).1);
@@ -349,23 +352,33 @@ impl Told {
     }
 }
 
-async fn side_by_side(
+async fn try_all(
     faults: &[&Fault],
     campaign: &Campaign,
-    template: &Template,
+    template: &Arc<Template>,
     asked: &BTreeSet<CheckId>,
     progress: &dyn Progress,
 ) -> Result<Vec<(String, Trial)>, UsageError> {
-    let trials = faults.iter().map(|fault| async move {
-        let trial = Box::pin(template.try_out(Some(fault))).await?;
-        progress.ended(&told(fault, &trial, &of_asked(campaign, fault, asked)));
-        Ok::<_, UsageError>((fault.id.0.clone(), trial))
+    let jobs = faults.iter().map(|fault| {
+        let (template, fault) = (Arc::clone(template), (*fault).clone());
+        let job: Job<_> = Box::new(move || {
+            Box::pin(async move {
+                let trial = Box::pin(template.try_out(Some(&fault))).await;
+                (fault, trial)
+            })
+        });
+        job
     });
-    // On one task: a drill holds database handles, which do not move between threads; the heavy parts have threads of their own.
-    stream::iter(trials)
-        .buffer_unordered(campaign.jobs.max(1))
-        .try_collect()
-        .await
+    let mut trials = Vec::new();
+    side_by_side::run(jobs.collect(), campaign.jobs, |(fault, trial)| {
+        if let Ok(trial) = &trial {
+            progress.ended(&told(&fault, trial, &of_asked(campaign, &fault, asked)));
+        }
+        trials.push((fault.id.0, trial));
+    })
+    .await;
+    side_by_side::all_came(trials.len(), faults.len())?;
+    trials.into_iter().map(|(id, trial)| Ok((id, trial?))).collect()
 }
 
 fn told(fault: &Fault, trial: &Trial, named: &[CheckId]) -> Step {
@@ -429,47 +442,4 @@ fn step(
         },
         detail,
     }
-}
-
-/// Whole drills with other seeds: any verdict but pass is a false alarm.
-async fn clean_runs(campaign: &Campaign, progress: &dyn Progress, score: &mut Score) -> Result<(), UsageError> {
-    let drills = (1..=campaign.clean_runs).map(|n| {
-        let mut request = campaign.request.clone();
-        request.seed = campaign.request.seed.wrapping_add(n);
-        request.self_test = SelfTest::Skipped;
-        async move {
-            let began = Instant::now();
-            let runs = request.runs.clone();
-            let evidence = Box::pin(drills::perform(request, Box::new(Quiet), std::future::pending())).await?;
-            let _ = std::fs::remove_dir_all(runs.join(&evidence.run.id));
-            Ok::<_, UsageError>((evidence, began.elapsed()))
-        }
-    });
-    let mut ended = stream::iter(drills).buffer_unordered(campaign.jobs.max(1));
-    while let Some(ended) = ended.next().await {
-        let (evidence, took) = ended?;
-        let passed = evidence.verdict == Verdict::Pass;
-        score.clean_runs += 1;
-        score.false_alarms += u64::from(!passed);
-        score
-            .alarms
-            .extend(evidence.checks.iter().flat_map(|check| check.findings.clone()));
-        if !passed && evidence.checks.iter().all(|check| check.findings.is_empty()) {
-            let reasons = evidence.reasons.join("; ");
-            score.alarms.push(Finding::new(
-                format!("clean run, seed {}", evidence.run.seed),
-                "passes",
-                reasons,
-                "drill",
-            ));
-        }
-        progress.ended(&Step {
-            name: format!("clean run, seed {}", evidence.run.seed),
-            started_at: None,
-            duration_ms: milliseconds(took),
-            outcome: if passed { StepOutcome::Done } else { StepOutcome::Failed },
-            detail: evidence.reasons.join("; "),
-        });
-    }
-    Ok(())
 }

@@ -6,6 +6,8 @@ pub mod at_rest;
 pub mod backup_restore;
 /// What a seeded source gets before it is the source: ballast, calls under way.
 pub mod base;
+/// Clean runs of a campaign.
+mod clean_runs;
 /// The wall clock of a run.
 pub mod clock;
 /// Clock, seed, folders, secrets, evidence of one run.
@@ -42,6 +44,8 @@ pub mod score;
 pub mod scratch;
 /// A drill's own detection power.
 pub mod self_test;
+/// Several drills at once.
+mod side_by_side;
 /// The source.
 pub mod source;
 /// Moments at which somebody else may act.
