@@ -17,7 +17,7 @@ use crate::faults::fault::{self, Fault, Injection};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What is run.
 #[derive(Debug, Clone)]
