@@ -12,6 +12,10 @@ use std::fmt;
 
 /// Schema facts, fingerprints and differences.
 pub mod schema;
+/// What a change of a schema means.
+pub mod schema_change;
+/// A schema written as SQL.
+pub mod schema_sql;
 mod sql_tokens;
 
 /// One of the two services of a deployment that keep data.

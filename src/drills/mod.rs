@@ -36,6 +36,8 @@ pub mod replays;
 pub mod restoring;
 /// The folder of a run.
 mod run_folder;
+/// The schemas that the services create on empty files.
+pub mod schema_gate;
 /// What a campaign of faults comes to.
 pub mod score;
 /// Faults in scratch copies of a snapshot, judged at rest.
