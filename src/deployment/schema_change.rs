@@ -98,11 +98,20 @@ pub fn changes(locked: &Schema, observed: &Schema) -> Vec<SchemaChange> {
 
 const ABSENT: &str = "absent";
 
+/// The locked schema as it would be if the renamed columns had their observed names already.
+#[must_use]
+pub fn with_observed_names(locked: &Schema, observed: &Schema) -> Schema {
+    renames(locked, observed).0
+}
+
 /// The locked schema with the observed names of renamed columns, and the renames.
 fn renames(locked: &Schema, observed: &Schema) -> (Schema, Vec<SchemaChange>) {
     let (mut rows, mut found) = (locked.rows.clone(), Vec::new());
     for table in &locked.rows.tables {
-        let (was, is) = (columns_of(&locked.rows, &table.name), columns_of(&observed.rows, &table.name));
+        let (was, is) = (
+            columns_of(&locked.rows, &table.name),
+            columns_of(&observed.rows, &table.name),
+        );
         let only = |these: &[&ColumnRow], those: &[&ColumnRow]| -> Vec<usize> {
             let is_there = |column: &ColumnRow| those.iter().any(|other| other.name == column.name);
             (0..these.len()).filter(|at| !is_there(these[*at])).collect()
@@ -111,7 +120,9 @@ fn renames(locked: &Schema, observed: &Schema) -> (Schema, Vec<SchemaChange>) {
         let single = gone.len() == 1 && come.len() == 1;
         for at in gone {
             let same = |other: &usize| is_same_column(was[at], is[*other]) && (single || *other == at);
-            let Some(place) = come.iter().position(same) else { continue };
+            let Some(place) = come.iter().position(same) else {
+                continue;
+            };
             let (old, new) = (was[at], is[come.swap_remove(place)]);
             rename(&mut rows, &table.name, &old.name, &new.name);
             found.push(SchemaChange {
@@ -147,7 +158,11 @@ fn is_same_column(one: &ColumnRow, other: &ColumnRow) -> bool {
 
 /// Gives a column of the rows another name, wherever it is spoken of.
 fn rename(rows: &mut SchemaRows, table: &str, old: &str, new: &str) {
-    for column in rows.columns.iter_mut().filter(|one| one.table == table && one.name == old) {
+    for column in rows
+        .columns
+        .iter_mut()
+        .filter(|one| one.table == table && one.name == old)
+    {
         column.name = new.to_owned();
     }
     let indexes = rows.indexes.iter_mut().filter(|index| index.table == table);
@@ -211,7 +226,9 @@ fn is_part_of_new_column(one: &SchemaDifference, new: &BTreeSet<String>) -> bool
         let first = rest.split(' ').next().unwrap_or_default().trim_matches('"');
         format!("column {}.{first}", table_of_check(&one.subject))
     } else if let Some(rest) = one.subject.strip_prefix("foreign key ") {
-        let Some((table, column)) = rest.split_once('(') else { return false };
+        let Some((table, column)) = rest.split_once('(') else {
+            return false;
+        };
         format!("column {table}.{}", column.trim_end_matches(')'))
     } else {
         return false;
@@ -298,18 +315,28 @@ impl Sides<'_> {
         let what = format!("added: {description}");
         let breaking = |why: &str| (Class::Breaking, what.clone(), why.to_owned());
         let is_unique = self.observed.rows.indexes.iter().any(|index| {
-            let names = index.columns.iter().any(|column| column.name.as_deref() == Some(&new.name));
+            let names = index
+                .columns
+                .iter()
+                .any(|column| column.name.as_deref() == Some(&new.name));
             index.table == new.table && index.origin != "c" && names
         });
-        let default = new.default.as_deref().filter(|text| sql_tokens::normalised(text) != "null");
+        let default = new
+            .default
+            .as_deref()
+            .filter(|text| sql_tokens::normalised(text) != "null");
         if new.primary_key > 0 || is_unique {
-            return breaking("no start can add it to a restored older file: SQLite adds no PRIMARY KEY or UNIQUE column");
+            return breaking(
+                "no start can add it to a restored older file: SQLite adds no PRIMARY KEY or UNIQUE column",
+            );
         }
         if new.hidden == 3 {
             return breaking("no start can add it to a restored older file: SQLite adds no STORED generated column");
         }
         if new.not_null && default.is_none() && new.hidden == 0 {
-            return breaking("NOT NULL without a default: no start can add it to a restored older file, its rows have no value");
+            return breaking(
+                "NOT NULL without a default: no start can add it to a restored older file, its rows have no value",
+            );
         }
         if default.is_some_and(|text| !is_constant(text)) {
             return breaking("no start can add it to a restored older file: its default is no constant");
@@ -327,7 +354,11 @@ impl Sides<'_> {
         let find = |schema: &Schema| schema.rows.indexes.iter().find(|index| index.name == name).cloned();
         if one.expected == ABSENT {
             let is_unique = find(self.observed).is_some_and(|index: IndexRow| index.unique);
-            let is_old = self.locked.facts.shape.contains_key(&format!("table {}", self.table(one)));
+            let is_old = self
+                .locked
+                .facts
+                .shape
+                .contains_key(&format!("table {}", self.table(one)));
             let what = format!("added: {}", one.observed);
             if is_unique && is_old {
                 let told = "the first start on a restored older file fails where its rows hold one value twice";
@@ -342,9 +373,16 @@ impl Sides<'_> {
             } else {
                 "a restored older file still has it, a new file does not: the two answer at different speed"
             };
-            return (Class::Breaking, format!("dropped (was {})", one.expected), unique.to_owned());
+            return (
+                Class::Breaking,
+                format!("dropped (was {})", one.expected),
+                unique.to_owned(),
+            );
         }
-        changed(one, "created only if missing: a restored older file keeps the old index")
+        changed(
+            one,
+            "created only if missing: a restored older file keeps the old index",
+        )
     }
 }
 
@@ -426,7 +464,11 @@ fn locked_name(one: &SchemaDifference, kind: &str) -> Option<String> {
 /// Whether the schema guards a table's nonces: by an index that begins with them, or that is unique and of them alone.
 fn guards(schema: &Schema, table: &str, unique: bool) -> bool {
     schema.rows.indexes.iter().any(|index| {
-        let names: Vec<&str> = index.columns.iter().filter_map(|column| column.name.as_deref()).collect();
+        let names: Vec<&str> = index
+            .columns
+            .iter()
+            .filter_map(|column| column.name.as_deref())
+            .collect();
         let key = format!("index {}", index.name);
         let element = schema.facts.shape.get(&key);
         let is_partial = element.is_some_and(|element| element.description.contains(" WHERE "));
@@ -447,7 +489,9 @@ fn name_lost_guards(locked: &Schema, observed: &Schema, found: &mut [SchemaChang
         }
         let speaks = |change: &&mut SchemaChange| {
             let is_index = change.what.contains("nonce") || change.subject.contains("nonce");
-            change.table == table && change.class == Class::Breaking && (is_index || change.subject.starts_with("table "))
+            change.table == table
+                && change.class == Class::Breaking
+                && (is_index || change.subject.starts_with("table "))
         };
         if let Some(change) = found.iter_mut().find(speaks) {
             change.nonce_guard_lost = Some(name.to_owned());

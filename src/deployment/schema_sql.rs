@@ -23,7 +23,11 @@ pub fn written(rows: &SchemaRows, order: &SchemaRows) -> String {
             .collect();
         indexes.sort_by(|one, other| one.name.cmp(&other.name));
         part.extend(indexes.into_iter().map(|index| index_sql(index, rows)));
-        part.extend(objects(rows, "trigger").filter(|one| one.table == table.name).map(as_written));
+        part.extend(
+            objects(rows, "trigger")
+                .filter(|one| one.table == table.name)
+                .map(as_written),
+        );
         parts.push(part.join("\n"));
     }
     let of_views = |one: &&ObjectRow| !rows.tables.iter().any(|table| table.name == one.table);
@@ -48,12 +52,15 @@ pub fn line_of(text: &str, table: &str, name: Option<&str>) -> usize {
     let of_column = of_table.and_then(|from| {
         let mut lines = text.lines().enumerate().skip(from + 1);
         let found = lines.by_ref().take_while(|(_, line)| *line != ");" && !line.is_empty());
-        found.into_iter().find(|(_, line)| line.starts_with(&column)).map(|(at, _)| at)
+        found
+            .into_iter()
+            .find(|(_, line)| line.starts_with(&column))
+            .map(|(at, _)| at)
     });
     let of_object = || {
         text.lines().position(|line| {
             line.starts_with("CREATE ")
-                && [" INDEX ", " TRIGGER ", " trigger ", " VIEW ", " view "]
+                && [" INDEX ", " TRIGGER ", " VIEW "]
                     .iter()
                     .any(|kind| line.contains(&format!("{kind}{named} ")))
         })
@@ -88,7 +95,11 @@ fn table_sql(table: &TableRow, rows: &SchemaRows, order: &SchemaRows) -> String 
     for column in ordered(columns.clone(), order) {
         lines.push(column_sql(column, &columns, &clauses, &mut checks));
     }
-    let mut key: Vec<&ColumnRow> = columns.iter().copied().filter(|column| column.primary_key > 0).collect();
+    let mut key: Vec<&ColumnRow> = columns
+        .iter()
+        .copied()
+        .filter(|column| column.primary_key > 0)
+        .collect();
     key.sort_by_key(|column| column.primary_key);
     if key.len() > 1 {
         let key: Vec<String> = key.iter().map(|column| identifier(&column.name)).collect();
@@ -106,13 +117,21 @@ fn table_sql(table: &TableRow, rows: &SchemaRows, order: &SchemaRows) -> String 
     checks.sort();
     lines.extend(checks.iter().map(|check| format!("CHECK ({})", readable(check))));
     let flags = [(table.without_rowid, "WITHOUT ROWID"), (table.strict, "STRICT")];
-    let flags: Vec<&str> = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, word)| *word).collect();
+    let flags: Vec<&str> = flags
+        .iter()
+        .filter(|(is_set, _)| *is_set)
+        .map(|(_, word)| *word)
+        .collect();
     let end = if flags.is_empty() {
         ");".to_owned()
     } else {
         format!(") {};", flags.join(", "))
     };
-    format!("CREATE TABLE {} (\n  {}\n{end}", identifier(&table.name), lines.join(",\n  "))
+    format!(
+        "CREATE TABLE {} (\n  {}\n{end}",
+        identifier(&table.name),
+        lines.join(",\n  ")
+    )
 }
 
 /// The columns of a table in their own order.
@@ -121,8 +140,16 @@ pub(crate) fn columns_of<'a>(rows: &'a SchemaRows, table: &str) -> Vec<&'a Colum
 }
 
 fn ordered<'a>(columns: Vec<&'a ColumnRow>, order: &SchemaRows) -> Vec<&'a ColumnRow> {
-    let known = columns.first().map(|first| columns_of(order, &first.table)).unwrap_or_default();
-    let place = |column: &ColumnRow| known.iter().position(|one| one.name == column.name).unwrap_or(usize::MAX);
+    let known = columns
+        .first()
+        .map(|first| columns_of(order, &first.table))
+        .unwrap_or_default();
+    let place = |column: &ColumnRow| {
+        known
+            .iter()
+            .position(|one| one.name == column.name)
+            .unwrap_or(usize::MAX)
+    };
     let mut columns = columns;
     columns.sort_by_key(|column| place(column));
     columns
@@ -159,7 +186,12 @@ fn column_sql(column: &ColumnRow, all: &[&ColumnRow], clauses: &TableClauses, ch
         let first = check.split(' ').next().unwrap_or_default();
         first.trim_matches('"') == column.name.to_lowercase()
     };
-    words.extend(checks.iter().filter(|check| own(check)).map(|check| format!("CHECK ({})", readable(check))));
+    words.extend(
+        checks
+            .iter()
+            .filter(|check| own(check))
+            .map(|check| format!("CHECK ({})", readable(check))),
+    );
     checks.retain(|check| !own(check));
     words.join(" ")
 }
@@ -167,7 +199,10 @@ fn column_sql(column: &ColumnRow, all: &[&ColumnRow], clauses: &TableClauses, ch
 /// Whether a default is one value, which `ALTER TABLE` takes, and no expression.
 pub(crate) fn is_constant(default: &str) -> bool {
     let text = sql_tokens::normalised(default);
-    let text = text.strip_prefix("- ").or_else(|| text.strip_prefix("+ ")).unwrap_or(&text);
+    let text = text
+        .strip_prefix("- ")
+        .or_else(|| text.strip_prefix("+ "))
+        .unwrap_or(&text);
     let is_number = text.starts_with(|c: char| c.is_ascii_digit() || c == '.') && !text.contains(' ');
     let inside = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
     let is_literal = inside.is_some_and(|inside| !inside.replace("''", "").contains('\''));
@@ -194,10 +229,21 @@ fn foreign_keys(rows: &SchemaRows, table: &str) -> Vec<String> {
         .map(|mut columns| {
             columns.sort_by_key(|row| row.position);
             let from: Vec<String> = columns.iter().map(|row| identifier(&row.from)).collect();
-            let to: Vec<String> = columns.iter().filter_map(|row| row.to.as_deref().map(identifier)).collect();
-            let to = if to.is_empty() { String::new() } else { format!(" ({})", to.join(", ")) };
+            let to: Vec<String> = columns
+                .iter()
+                .filter_map(|row| row.to.as_deref().map(identifier))
+                .collect();
+            let to = if to.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", to.join(", "))
+            };
             let first = columns[0];
-            let mut line = format!("FOREIGN KEY ({}) REFERENCES {}{to}", from.join(", "), identifier(&first.parent));
+            let mut line = format!(
+                "FOREIGN KEY ({}) REFERENCES {}{to}",
+                from.join(", "),
+                identifier(&first.parent)
+            );
             for (event, action) in [("DELETE", &first.on_delete), ("UPDATE", &first.on_update)] {
                 if action != "NO ACTION" {
                     line.push_str(&format!(" ON {event} {action}"));
@@ -218,7 +264,9 @@ fn index_sql(index: &IndexRow, rows: &SchemaRows) -> String {
     let sql = statement.and_then(|object| object.sql.as_deref()).unwrap_or_default();
     let (expressions, condition) = sql_tokens::index_clauses(sql);
     let unique = if index.unique { "UNIQUE " } else { "" };
-    let condition = condition.map(|text| format!(" WHERE {}", readable(&text))).unwrap_or_default();
+    let condition = condition
+        .map(|text| format!(" WHERE {}", readable(&text)))
+        .unwrap_or_default();
     format!(
         "CREATE {unique}INDEX {} ON {} ({}){condition};",
         identifier(&index.name),

@@ -36,6 +36,8 @@ pub mod replays;
 pub mod restoring;
 /// The folder of a run.
 mod run_folder;
+/// Faults of what a service creates.
+mod schema_faults;
 /// The schemas that the services create on empty files.
 pub mod schema_gate;
 /// What a campaign of faults comes to.

@@ -5,7 +5,11 @@ use crate::deployment::schema::Schema;
 use crate::drills::context::{DrillContext, DrillRequest, Progress, UsageError, chain};
 use crate::drills::reference::workspace_root;
 use crate::drills::{Ending, restoring, source};
+use crate::snapshot::TakeError;
+use crate::snapshot::consolidate::consolidate;
 use crate::snapshot::database::{Database, DatabaseError};
+use crate::snapshot::file_set::FileSet;
+use crate::snapshot::raw::copy_set;
 use crate::snapshot::schema_rows::schema;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +22,12 @@ pub enum SchemaError {
     /// The services could not be started on empty files, or not be stopped.
     #[error("the services created no schema: {0}")]
     Services(String),
+    /// No folder for a copy.
+    #[error("cannot make a temporary folder for a copy of the database")]
+    Scratch(#[source] std::io::Error),
+    /// A file could not be copied.
+    #[error("cannot copy the database")]
+    Copy(#[from] TakeError),
     /// A file could not be read.
     #[error("cannot read a schema")]
     Database(#[from] DatabaseError),
@@ -29,12 +39,17 @@ pub fn locks_folder() -> PathBuf {
     workspace_root().join("fixtures/schemas")
 }
 
-/// The schema of a consolidated database file; the file is only read.
+/// The schema of a database file and its `-wal`; a copy of both is looked at.
 ///
 /// # Errors
-/// [`DatabaseError`].
-pub fn of_file(path: &Path) -> Result<Schema, DatabaseError> {
-    schema(&Database::open(path)?)
+/// [`SchemaError`].
+pub fn of_file(path: &Path) -> Result<Schema, SchemaError> {
+    let folder = tempfile::tempdir().map_err(SchemaError::Scratch)?;
+    // Whose it is does not matter to a copy.
+    let set = FileSet::new(Service::Directory, path);
+    let raw = copy_set(&set, &folder.path().join("raw")).map_err(TakeError::from)?;
+    let made = consolidate(&raw, folder.path()).map_err(TakeError::from)?;
+    Ok(schema(&Database::open(&made.path)?)?)
 }
 
 /// Starts both services on empty files, stops them, and gives the schemas that they created. Nothing is left of the run.
@@ -60,7 +75,7 @@ async fn look(context: &mut DrillContext) -> Result<Result<Vec<(Service, Schema)
     let mut deployment = source::deployment(context).await?;
     let prepared = restoring::prove_clean(context, &mut deployment, &[], None).await?;
     let read = |service: Service| {
-        let schema = of_file(&prepared.plain.join(service.database_file()))?;
+        let schema = schema(&Database::open(&prepared.plain.join(service.database_file()))?)?;
         Ok((service, schema))
     };
     Ok(Service::ALL.into_iter().map(read).collect())

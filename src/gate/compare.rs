@@ -2,7 +2,7 @@
 
 use crate::deployment::Service;
 use crate::deployment::schema::Schema;
-use crate::deployment::schema_change::{Class, SchemaChange, changes};
+use crate::deployment::schema_change::{Class, SchemaChange, changes, with_observed_names};
 use crate::deployment::schema_sql;
 use crate::gate::lock::{self, Lock};
 use serde::Serialize;
@@ -51,7 +51,8 @@ pub fn compare(lock: &Lock, shown: &str, observed: &Schema, origin: &str) -> Com
     let diff = if changes.is_empty() {
         String::new()
     } else {
-        let other = lock::text(lock.service, observed, &lock.schema);
+        let order = with_observed_names(&lock.schema, observed);
+        let other = lock::text(lock.service, observed, &order);
         let diff = TextDiff::from_lines(&text, &other);
         let (one, two) = (format!("{shown} (locked)"), format!("{} ({origin})", lock.service));
         diff.unified_diff().context_radius(3).header(&one, &two).to_string()

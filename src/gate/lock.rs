@@ -5,11 +5,11 @@
 
 use crate::deployment::Service;
 use crate::deployment::schema::{Fingerprints, Schema};
-use crate::deployment::schema_change::{SchemaChange, changes};
+use crate::deployment::schema_change::{SchemaChange, changes, with_observed_names};
 use crate::deployment::schema_sql;
 use crate::evidence::{StoreError, write_atomically};
 use crate::snapshot::database::DatabaseError;
-use crate::snapshot::schema_rows::schema_of_sql;
+use crate::snapshot::schema_rows::{make_file, schema_of_sql};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,9 @@ pub enum LockError {
         source: DatabaseError,
     },
     /// The schema holds something that the writer of locks does not know.
-    #[error("the schema of the {service} cannot be locked: written as SQL it would be another ({difference}); please report it")]
+    #[error(
+        "the schema of the {service} cannot be locked: written as SQL it would be another ({difference}); please report it"
+    )]
     NotWritable {
         /// Whose.
         service: Service,
@@ -86,13 +88,27 @@ pub fn read(folder: &Path, service: Service) -> Result<Lock, LockError> {
         source,
     })?;
     let changes = folder.join(CHANGES);
-    let list = if changes.exists() { read_text(&changes)? } else { String::new() };
+    let list = if changes.exists() {
+        read_text(&changes)?
+    } else {
+        String::new()
+    };
     Ok(Lock {
         service,
         path,
         is_accepted: accepted(&list, service) == Some(seal(&schema.facts.fingerprints())),
         schema,
     })
+}
+
+/// Makes a database file of a service's lock.
+///
+/// # Errors
+/// [`LockError`].
+pub fn make_database(folder: &Path, service: Service, database: &Path) -> Result<(), LockError> {
+    let path = file(folder, service);
+    let text = read_text(&path)?;
+    make_file(&text, &path, database).map_err(|source| LockError::Sql { path, source })
 }
 
 fn read_text(path: &Path) -> Result<String, LockError> {
@@ -128,7 +144,8 @@ pub fn accept(
     for (service, schema) in observed {
         let path = file(folder, *service);
         let known = path.exists().then(|| read(folder, *service)).transpose()?;
-        let order = known.as_ref().map_or(schema, |lock| &lock.schema);
+        let order = known.as_ref().map(|lock| with_observed_names(&lock.schema, schema));
+        let order = order.as_ref().unwrap_or(schema);
         let changes = known.as_ref().map(|lock| changes(&lock.schema, schema));
         if changes.as_ref().is_some_and(Vec::is_empty) && known.as_ref().is_some_and(|lock| lock.is_accepted) {
             continue;
@@ -142,7 +159,11 @@ pub fn accept(
         return Err(LockError::NoChange);
     }
     let list = folder.join(CHANGES);
-    let mut all = if list.exists() { read_text(&list)? } else { INTRODUCTION.to_owned() };
+    let mut all = if list.exists() {
+        read_text(&list)?
+    } else {
+        INTRODUCTION.to_owned()
+    };
     all.push_str(&entries);
     files.push((list, all));
     for (path, text) in &files {
@@ -167,7 +188,10 @@ fn check_round_trip(service: Service, schema: &Schema, text: &str, path: &Path) 
 }
 
 fn entry(service: Service, schema: &Schema, changes: Option<&[SchemaChange]>, reason: &str, day: &str) -> String {
-    let mut text = format!("\n## {day}, {service}\n\nReason: {}\n\n", reason.trim().replace('\n', " "));
+    let mut text = format!(
+        "\n## {day}, {service}\n\nReason: {}\n\n",
+        reason.trim().replace('\n', " ")
+    );
     match changes {
         None => text.push_str(&format!("- first lock: {} tables\n", schema.rows.tables.len())),
         Some([]) => text.push_str("- the lock had been edited by hand; it is what the service creates\n"),
@@ -186,7 +210,11 @@ fn entry(service: Service, schema: &Schema, changes: Option<&[SchemaChange]>, re
             }
         }
     }
-    text.push_str(&format!("\n{}{}\n", sealed_line(service), seal(&schema.facts.fingerprints())));
+    text.push_str(&format!(
+        "\n{}{}\n",
+        sealed_line(service),
+        seal(&schema.facts.fingerprints())
+    ));
     text
 }
 

@@ -13,7 +13,12 @@ pub fn text(all: &[Comparison]) -> String {
     for one in all {
         text.push_str(&format!("{}\n", headline(one)));
         for change in &one.changes {
-            text.push_str(&format!("\n  {}: {} {}\n", change.class.word(), change.subject, change.what));
+            text.push_str(&format!(
+                "\n  {}: {} {}\n",
+                change.class.word(),
+                change.subject,
+                change.what
+            ));
             if let Some(lost) = &change.nonce_guard_lost {
                 text.push_str(&format!("    lost: {lost}\n"));
             }
@@ -38,7 +43,10 @@ fn headline(one: &Comparison) -> String {
         );
     }
     if one.lock_is_accepted {
-        format!("{}: no change of {}, {} elements equal ({})", one.service, one.lock, one.items, one.origin)
+        format!(
+            "{}: no change of {}, {} elements equal ({})",
+            one.service, one.lock, one.items, one.origin
+        )
     } else {
         format!("{}: {}: {HAND_EDITED}", one.service, one.lock)
     }
@@ -60,7 +68,10 @@ pub fn annotations(all: &[Comparison]) -> Vec<String> {
                 lost.unwrap_or_default(),
                 change.restoring
             );
-            found.push(format!("::error file={file},line={line},title={title}::{}", data(&message)));
+            found.push(format!(
+                "::error file={file},line={line},title={title}::{}",
+                data(&message)
+            ));
         }
         if one.changes.is_empty() && !one.lock_is_accepted {
             found.push(format!("::error file={file},line=1::{}", data(HAND_EDITED)));
@@ -88,7 +99,10 @@ pub fn summary(all: &[Comparison]) -> String {
         }
         text.push_str("| class | change | restoring an older snapshot |\n|---|---|---|\n");
         for change in &one.changes {
-            let lost = change.nonce_guard_lost.as_ref().map(|lost| format!(" **Lost: {lost}.**"));
+            let lost = change
+                .nonce_guard_lost
+                .as_ref()
+                .map(|lost| format!(" **Lost: {lost}.**"));
             text.push_str(&format!(
                 "| {} | {} {}{} | {} |\n",
                 change.class.word(),

@@ -54,6 +54,19 @@ pub fn schema_of_sql(sql: &str, path: &Path) -> Result<Schema, DatabaseError> {
     schema(&Database::of_sql(sql, path)?)
 }
 
+/// Makes a new database file by statements that stand in another file.
+///
+/// # Errors
+/// [`DatabaseError::Read`] with what SQLite says.
+pub fn make_file(sql: &str, from: &Path, file: &Path) -> Result<(), DatabaseError> {
+    let made = rusqlite::Connection::open(file).and_then(|connection| connection.execute_batch(sql));
+    made.map_err(|source| DatabaseError::Read {
+        path: from.to_owned(),
+        what: "the statements".to_owned(),
+        source,
+    })
+}
+
 fn known(database: &Database) -> Result<Arc<Known>, DatabaseError> {
     let objects = objects(database)?;
     let remembered = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,6 +8,7 @@ use recovery_drills::deployment::schema::Schema;
 use recovery_drills::drills::context::{Progress, Quiet, chain};
 use recovery_drills::drills::reference::workspace_root;
 use recovery_drills::drills::schema_gate::{self, SchemaError};
+use recovery_drills::evidence::Verdict;
 use recovery_drills::gate::compare::{Comparison, compare};
 use recovery_drills::gate::lock::{self, LockError};
 use recovery_drills::gate::shown;
@@ -117,7 +118,10 @@ fn check(options: &Options, folder: &Path, observed: &Observed) -> ExitCode {
         all.push(compare(&lock, &shown_path(&lock.path), schema, &observed.origin));
     }
     if options.json {
-        match serde_json::to_string_pretty(&all) {
+        let is_changed = all.iter().any(Comparison::is_changed);
+        let verdict = if is_changed { Verdict::Fail } else { Verdict::Pass };
+        let document = serde_json::json!({ "verdict": verdict, "comparisons": all });
+        match serde_json::to_string_pretty(&document) {
             Ok(text) => println!("{text}"),
             Err(error) => return refuse(ExitCode::Inconclusive, &error.to_string()),
         }
@@ -152,7 +156,12 @@ fn tell_github(options: &Options, all: &[Comparison]) -> Result<(), String> {
     let mut open = std::fs::OpenOptions::new();
     let file = open.create(true).append(true).open(&path);
     file.and_then(|mut file| file.write_all(shown::summary(all).as_bytes()))
-        .map_err(|error| format!("cannot append to GITHUB_STEP_SUMMARY {}: {error}", Path::new(&path).display()))
+        .map_err(|error| {
+            format!(
+                "cannot append to GITHUB_STEP_SUMMARY {}: {error}",
+                Path::new(&path).display()
+            )
+        })
 }
 
 /// The observed schemas; `None` where the command has to run itself again with containers.
@@ -166,17 +175,19 @@ fn observed(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
             let mut tables = schema.rows.tables.iter();
             tables.any(|table| table.name == service.marker_table())
         };
-        let service = service.or_else(|| Service::ALL.into_iter().find(marker)).ok_or_else(|| {
-            usage(format!(
-                "{} is neither a directory's nor a bus's database; say which with --service",
-                path.display()
-            ))
-        })?;
+        let service = service
+            .or_else(|| Service::ALL.into_iter().find(marker))
+            .ok_or_else(|| {
+                usage(format!(
+                    "{} is neither a directory's nor a bus's database; say which with --service",
+                    path.display()
+                ))
+            })?;
         return Ok(Some(one(service, schema, path)));
     }
     if let (Some(path), Some(service)) = (&options.sql, service) {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
         let schema = schema_of_sql(&text, path).map_err(|error| usage(chain(&error)))?;
         return Ok(Some(one(service, schema, path)));
     }
@@ -233,5 +244,8 @@ fn created(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
 
 /// A path as messages and annotations have it: from the root of the repository on, where it is inside.
 fn shown_path(path: &Path) -> String {
-    path.strip_prefix(workspace_root()).unwrap_or(path).display().to_string()
+    path.strip_prefix(workspace_root())
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
