@@ -99,25 +99,26 @@ fn at_the_gate(
     progress: &dyn Progress,
     score: &mut Score,
 ) -> Result<(), UsageError> {
-    if faults.is_empty() {
-        return Ok(());
-    }
-    let forced = campaign.request.forced_pass;
-    let untouched = schema_faults::try_out(None, forced)?;
-    if untouched.is_alarmed() {
-        score.canaries.push(Canary {
-            id: "untouched".to_owned(),
-            ok: false,
-        });
-        score.alarms.extend(untouched.findings);
-        return Ok(());
-    }
-    for fault in faults {
-        let outcome = schema_faults::try_out(Some(fault), forced)?;
+    let outcomes = match schema_faults::try_all(faults, campaign.request.forced_pass)? {
+        Ok(outcomes) => outcomes,
+        Err(alarms) => {
+            score.canaries.push(untouched_alarms());
+            score.alarms.extend(alarms);
+            return Ok(());
+        }
+    };
+    for (fault, outcome) in faults.iter().zip(outcomes) {
         progress.ended(&told_at_rest(fault, &outcome, &fault.caught_by));
         add(campaign, fault, &fault.caught_by, None, Some(outcome), score);
     }
     Ok(())
+}
+
+fn untouched_alarms() -> Canary {
+    Canary {
+        id: "untouched".to_owned(),
+        ok: false,
+    }
 }
 
 fn reasoned(fault: &Fault, reason: impl Into<String>) -> Reasoned {
@@ -189,10 +190,7 @@ async fn on_template(
     }
     if !alarms.is_empty() || untouched.refused.is_some() {
         // The untouched template alarms: nothing else can be claimed.
-        score.canaries.push(Canary {
-            id: "untouched".to_owned(),
-            ok: false,
-        });
+        score.canaries.push(untouched_alarms());
         score.alarms.extend(alarms);
         return Ok(());
     }

@@ -18,11 +18,33 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+/// Tries out all faults, in their order; what alarms without any fault instead, if something does.
+///
+/// # Errors
+/// As [`try_out`].
+pub(crate) fn try_all(
+    faults: &[Fault],
+    forced_pass: Option<CheckId>,
+) -> Result<Result<Vec<Outcome>, Vec<Finding>>, UsageError> {
+    if faults.is_empty() {
+        return Ok(Ok(Vec::new()));
+    }
+    let untouched = try_out(None, forced_pass)?;
+    if untouched.is_alarmed() {
+        return Ok(Err(untouched.findings));
+    }
+    faults
+        .iter()
+        .map(|fault| try_out(Some(fault), forced_pass))
+        .collect::<Result<_, _>>()
+        .map(Ok)
+}
+
 /// Injects a fault (or none) and lets the gate judge.
 ///
 /// # Errors
 /// [`UsageError`] when a lock cannot be read or no file be made.
-pub(crate) fn try_out(fault: Option<&Fault>, forced_pass: Option<CheckId>) -> Result<Outcome, UsageError> {
+fn try_out(fault: Option<&Fault>, forced_pass: Option<CheckId>) -> Result<Outcome, UsageError> {
     let began = Instant::now();
     let locks = locks_folder();
     let folder = tempfile::tempdir()

@@ -1,6 +1,7 @@
 //! A comparison as people read it on a terminal, and as GitHub does: annotations and a job summary. Pure text.
 
 use crate::deployment::schema_change::Class;
+use crate::deployment::way_back::going_back;
 use crate::gate::compare::Comparison;
 
 const HAND_EDITED: &str = "the lock is not the one that was accepted last (CHANGES.md): it was edited by hand";
@@ -23,6 +24,7 @@ pub fn text(all: &[Comparison]) -> String {
                 text.push_str(&format!("    lost: {lost}\n"));
             }
             text.push_str(&format!("    restoring an older snapshot: {}\n", change.restoring));
+            text.push_str(&format!("    the way back: {}\n", going_back(change)));
         }
         if !one.diff.is_empty() {
             text.push_str(&format!("\n{}\n", one.diff));

@@ -5,13 +5,15 @@ use crate::progress::Lines;
 use crate::{containers, drill, refuse};
 use recovery_drills::deployment::Service;
 use recovery_drills::deployment::schema::Schema;
-use recovery_drills::drills::context::{Progress, Quiet, chain};
+use recovery_drills::drills::context::{DrillRequest, Progress, Quiet, chain};
 use recovery_drills::drills::reference::workspace_root;
 use recovery_drills::drills::schema_gate::{self, SchemaError};
+use recovery_drills::drills::{self, schema_upgrade};
 use recovery_drills::evidence::Verdict;
 use recovery_drills::gate::compare::{Comparison, compare};
 use recovery_drills::gate::lock::{self, LockError};
 use recovery_drills::gate::shown;
+use recovery_drills::report::summary;
 use recovery_drills::snapshot::schema_rows::schema_of_sql;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -131,10 +133,57 @@ fn check(options: &Options, folder: &Path, observed: &Observed) -> ExitCode {
     if let Err(message) = tell_github(options, &all) {
         return refuse(ExitCode::Inconclusive, &message);
     }
-    if all.iter().any(Comparison::is_changed) {
-        ExitCode::Fail
+    if !all.iter().any(Comparison::is_changed) {
+        return ExitCode::Pass;
+    }
+    if options.database.is_none() && options.sql.is_none() {
+        // What a changed schema does to older snapshots is told beside the change; the change alone decides.
+        upgrade(options);
+    }
+    ExitCode::Fail
+}
+
+/// Runs the drill schema-upgrade and prints its summary to standard error.
+fn upgrade(options: &Options) {
+    let done = request(options).and_then(|mut request| {
+        schema_upgrade::NAME.clone_into(&mut request.drill);
+        let runtime = drill::runtime()?;
+        runtime.block_on(async {
+            containers::connect(&mut request).await?;
+            let drilled = drills::perform(request, progress(options), drill::interrupted()).await;
+            drilled.map_err(|error| error.to_string())
+        })
+    });
+    match done {
+        Ok(evidence) => {
+            eprint!("{}", summary::render(&evidence));
+            let back = evidence
+                .steps
+                .iter()
+                .find(|step| step.name.starts_with(schema_upgrade::WAY_BACK));
+            eprintln!("{}", back.map_or("", |step| step.detail.as_str()));
+        }
+        Err(message) => eprintln!("error: the drill {} could not be run: {message}", schema_upgrade::NAME),
+    }
+}
+
+fn request(options: &Options) -> Result<DrillRequest, String> {
+    let subject = drill::Subject {
+        environment: options.environment.as_deref(),
+        environments: &options.environments,
+        from: None,
+        keys: None,
+        directory_identity: None,
+        runtime: options.runtime.as_deref(),
+    };
+    subject.request(1)
+}
+
+fn progress(options: &Options) -> Box<dyn Progress> {
+    if options.quiet {
+        Box::new(Quiet)
     } else {
-        ExitCode::Pass
+        Box::new(Lines::new())
     }
 }
 
@@ -207,15 +256,7 @@ fn one(service: Service, schema: Schema, path: &Path) -> Observed {
 
 /// What the services create on empty files.
 fn created(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
-    let subject = drill::Subject {
-        environment: options.environment.as_deref(),
-        environments: &options.environments,
-        from: None,
-        keys: None,
-        directory_identity: None,
-        runtime: options.runtime.as_deref(),
-    };
-    let mut request = subject.request(1).map_err(|message| (ExitCode::Usage, message))?;
+    let mut request = request(options).map_err(|message| (ExitCode::Usage, message))?;
     if request.environment.is_in_containers() && !containers::BUILT_IN {
         return Ok(None);
     }
@@ -223,11 +264,7 @@ fn created(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
     let runtime = drill::runtime().map_err(|message| (ExitCode::Inconclusive, message))?;
     let connected = runtime.block_on(containers::connect(&mut request));
     connected.map_err(|message| (ExitCode::Usage, message))?;
-    let progress: Box<dyn Progress> = if options.quiet {
-        Box::new(Quiet)
-    } else {
-        Box::new(Lines::new())
-    };
+    let progress = progress(options);
     let created = runtime.block_on(async {
         tokio::select! {
             created = schema_gate::created(request, progress) => Some(created),
