@@ -102,8 +102,7 @@ fn at_the_gate(
     let outcomes = match schema_faults::try_all(faults, campaign.request.forced_pass)? {
         Ok(outcomes) => outcomes,
         Err(alarms) => {
-            score.canaries.push(untouched_alarms());
-            score.alarms.extend(alarms);
+            score.untouched_alarms(alarms);
             return Ok(());
         }
     };
@@ -112,13 +111,6 @@ fn at_the_gate(
         add(campaign, fault, &fault.caught_by, None, Some(outcome), score);
     }
     Ok(())
-}
-
-fn untouched_alarms() -> Canary {
-    Canary {
-        id: "untouched".to_owned(),
-        ok: false,
-    }
 }
 
 fn reasoned(fault: &Fault, reason: impl Into<String>) -> Reasoned {
@@ -190,8 +182,7 @@ async fn on_template(
     }
     if !alarms.is_empty() || untouched.refused.is_some() {
         // The untouched template alarms: nothing else can be claimed.
-        score.canaries.push(untouched_alarms());
-        score.alarms.extend(alarms);
+        score.untouched_alarms(alarms);
         return Ok(());
     }
     if template.request.base == Base::Seed && campaign.random > 0 {

@@ -145,7 +145,7 @@ fn fill(file: &Path, from: &Path) -> Result<usize, UpgradeError> {
     drop((old, new));
     let filled = || {
         let connection = rusqlite::Connection::open(file)?;
-        connection.execute_batch("PRAGMA foreign_keys=OFF")?;
+        connection.execute_batch("PRAGMA foreign_keys=OFF; PRAGMA synchronous=OFF")?;
         connection.execute("ATTACH ?1 AS old", [from.display().to_string()])?;
         connection.execute_batch("BEGIN")?;
         let mut rows = 0;
@@ -228,46 +228,40 @@ fn look(name: &str, old: &Path, after: &Path, fresh: &[Schema; 2], window: Windo
     all
 }
 
-/// Only compatible changes may have happened to an older file, and afterwards it must be what a new one is; a CHECK that it
-/// lacks is a note, since no start adds one.
+/// Only compatible changes may have happened to an older file, and afterwards it must have all that a new one has. A CHECK
+/// that it lacks is a note, since no start adds one, and so is what it kept although a new file has it no more.
 fn judge_schema(name: &str, service: Service, was: &Schema, is: &Schema, fresh: &Schema) -> Judgement {
     let place = format!("{} of the older set {name}", service.database_file());
-    let (happened, lacks) = (changes(was, is), changes(fresh, is));
+    let (happened, missing) = (changes(was, is), changes(is, fresh));
     let mut judged = Judgement {
         items: (is.facts.shape.len() + is.facts.checks.len()) as u64,
         expected: "everything old, and what a new file has".to_owned(),
         observed: format!(
             "{} changes by the start, {} differences from a new file",
             happened.len(),
-            lacks.len()
+            missing.len()
         ),
         ..Judgement::default()
     };
     for change in happened {
         if change.class == Class::Breaking {
-            judged
-                .findings
-                .push(Finding::new(change.subject, "as it was", change.what, place.clone()));
+            let finding = Finding::new(change.subject, "as it was", change.what, place.clone());
+            judged.findings.push(finding);
         } else {
             judged
                 .notes
-                .push(format!("{place}: {} {} by the start", change.subject, change.what));
+                .push(format!("{place}: {} {}", change.subject, change.what));
         }
     }
-    for change in lacks {
-        if change.subject.starts_with("CHECK ") {
-            judged.notes.push(format!(
-                "{place}: {} {} against a new file",
-                change.subject, change.what
-            ));
+    for change in missing {
+        if change.subject.starts_with("CHECK ") || change.what.starts_with("dropped") {
+            let told = format!("{place}: in a new file {} is {}", change.subject, change.what);
+            judged.notes.push(told);
         } else {
-            let observed = format!("{} (an older file against a new one)", change.what);
-            judged.findings.push(Finding::new(
-                change.subject,
-                "as in a new file",
-                observed,
-                place.clone(),
-            ));
+            let expected = format!("{} in a new file", change.what);
+            judged
+                .findings
+                .push(Finding::new(change.subject, expected, "not so", place.clone()));
         }
     }
     judged

@@ -156,6 +156,7 @@ fn upgrade(options: &Options) {
     });
     match done {
         Ok(evidence) => {
+            eprintln!("\ndrill {}: older snapshots in these services", schema_upgrade::NAME);
             eprint!("{}", summary::render(&evidence));
             let back = evidence
                 .steps
