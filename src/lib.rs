@@ -23,6 +23,9 @@ pub mod snapshot;
 /// Puts a snapshot in a clean instance's place.
 pub mod restore;
 
+/// The gate on schema changes: the locked schemas, and what an observed schema changes.
+pub mod gate;
+
 /// One question a file: `observe` looks, `judge` compares.
 pub mod checks;
 

@@ -10,9 +10,16 @@ pub mod release;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+mod nonce_guards;
 /// Schema facts, fingerprints and differences.
 pub mod schema;
+/// What a change of a schema means.
+pub mod schema_change;
+/// A schema written as SQL.
+pub mod schema_sql;
 mod sql_tokens;
+/// What older services make of a newer file.
+pub mod way_back;
 
 /// One of the two services of a deployment that keep data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

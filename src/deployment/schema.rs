@@ -138,6 +138,22 @@ pub struct SchemaFacts {
     pub checks: BTreeSet<String>,
 }
 
+/// A schema: what SQLite tells of it, and the facts drawn from that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Schema {
+    /// The rows.
+    pub rows: SchemaRows,
+    /// Their facts.
+    pub facts: SchemaFacts,
+}
+
+impl From<SchemaRows> for Schema {
+    fn from(rows: SchemaRows) -> Schema {
+        let facts = SchemaFacts::of(&rows);
+        Schema { rows, facts }
+    }
+}
+
 /// SHA-256 of each of the three sets, lower-case hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprints {

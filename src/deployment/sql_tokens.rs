@@ -21,6 +21,127 @@ pub(crate) fn normalised(sql: &str) -> String {
     join(&tokens(sql))
 }
 
+/// The whole statement as somebody would write it: keywords in capitals, one blank, none inside parentheses.
+pub(crate) fn readable(sql: &str) -> String {
+    let mut text = String::new();
+    let mut before: Option<Token> = None;
+    // Semicolons end the statements of a trigger.
+    let all = all_tokens(sql);
+    let end = all.iter().rposition(|token| !token.is(";")).map_or(0, |at| at + 1);
+    for token in all.into_iter().take(end) {
+        let is_close = [")", ",", ".", ";"].iter().any(|symbol| token.is(symbol));
+        let after_open = before.as_ref().is_some_and(|before| before.is("(") || before.is("."));
+        // `x'00'` is one literal in SQL.
+        let blob = token.text.starts_with('\'') && before.as_ref().is_some_and(|before| before.is("x"));
+        if before.is_some() && !is_close && !after_open && !blob {
+            text.push(' ');
+        }
+        if token.quoted {
+            text.push_str(&identifier(&token.text));
+        } else if is_keyword(&token.text) || OTHER_KEYWORDS.contains(&token.text.as_str()) {
+            text.push_str(&token.text.to_uppercase());
+        } else {
+            text.push_str(&token.text);
+        }
+        before = Some(token);
+    }
+    text
+}
+
+/// A name as SQL has to spell it: in quotes only where it needs them.
+pub(crate) fn identifier(name: &str) -> String {
+    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && name.chars().next().is_some_and(|c| !c.is_ascii_digit());
+    if is_plain && !is_keyword(name) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+/// The statement, normalised, with another name for every token that is `old`.
+pub(crate) fn with_name(sql: &str, old: &str, new: &str) -> String {
+    let mut all = tokens(sql);
+    for token in &mut all {
+        if token.text == old.to_lowercase() {
+            token.text = new.to_lowercase();
+            token.quoted = true;
+        }
+    }
+    join(&all)
+}
+
+/// Keywords that are names too where no keyword can stand.
+const OTHER_KEYWORDS: &[&str] = &[
+    "after", "asc", "before", "begin", "desc", "each", "for", "glob", "instead", "like", "of", "row", "trigger", "view",
+];
+
+/// Words that SQLite does not take for a name. Source: SQLite's grammar, the tokens without a fallback to ID.
+fn is_keyword(word: &str) -> bool {
+    const RESERVED: &[&str] = &[
+        "add",
+        "all",
+        "alter",
+        "and",
+        "as",
+        "autoincrement",
+        "between",
+        "case",
+        "check",
+        "collate",
+        "commit",
+        "constraint",
+        "create",
+        "default",
+        "deferrable",
+        "delete",
+        "distinct",
+        "drop",
+        "else",
+        "end",
+        "escape",
+        "except",
+        "exists",
+        "foreign",
+        "from",
+        "group",
+        "having",
+        "in",
+        "index",
+        "insert",
+        "intersect",
+        "into",
+        "is",
+        "isnull",
+        "join",
+        "limit",
+        "not",
+        "nothing",
+        "notnull",
+        "null",
+        "on",
+        "or",
+        "order",
+        "primary",
+        "references",
+        "returning",
+        "select",
+        "set",
+        "table",
+        "then",
+        "to",
+        "transaction",
+        "union",
+        "unique",
+        "update",
+        "using",
+        "values",
+        "when",
+        "where",
+    ];
+    RESERVED.contains(&word.to_lowercase().as_str())
+}
+
 /// What a `CREATE TABLE` says beyond the pragmas.
 #[derive(Debug, Default)]
 pub(crate) struct TableClauses {
@@ -143,6 +264,12 @@ fn join(tokens: &[Token]) -> String {
 }
 
 fn tokens(sql: &str) -> Vec<Token> {
+    let mut all = all_tokens(sql);
+    all.retain(|token| !token.is(";"));
+    all
+}
+
+fn all_tokens(sql: &str) -> Vec<Token> {
     let chars: Vec<char> = sql.chars().collect();
     let (mut found, mut at) = (Vec::new(), 0);
     while at < chars.len() {
@@ -218,9 +345,7 @@ fn symbol(chars: &[char], from: usize, found: &mut Vec<Token>) -> usize {
         .find(|symbol| chars[from..].iter().copied().take(symbol.len()).eq(symbol.chars()));
     let text = long.map_or_else(|| chars[from].to_string(), |symbol| (*symbol).to_owned());
     let end = from + text.chars().count();
-    if text != ";" {
-        push(found, text, false);
-    }
+    push(found, text, false);
     end
 }
 

@@ -10,7 +10,7 @@ use crate::drills::score::{BenignResult, Canary, FaultResult, Reasoned, Score};
 use crate::drills::scratch::{self, Outcome, Specimen};
 use crate::drills::side_by_side::{self, Job};
 use crate::drills::trial::{Template, Trial, needs_a_start};
-use crate::drills::{Ending, clean_runs, guesses};
+use crate::drills::{Ending, clean_runs, guesses, schema_faults};
 use crate::evidence::{CheckId, Finding, Step, StepOutcome, Verdict};
 use crate::faults::catalogue::Catalogue;
 use crate::faults::fault::{self, Fault, Injection};
@@ -75,6 +75,8 @@ pub async fn run(campaign: &Campaign, progress: &dyn Progress) -> Result<Score, 
             None => todo.push(fault.clone()),
         }
     }
+    let (gate, todo): (Vec<Fault>, Vec<Fault>) = todo.into_iter().partition(Fault::is_for_the_gate);
+    at_the_gate(campaign, &gate, progress, &mut score)?;
     for base in [Base::Seed, Base::InFlight] {
         let of_base: Vec<Fault> = todo
             .iter()
@@ -90,6 +92,27 @@ pub async fn run(campaign: &Campaign, progress: &dyn Progress) -> Result<Score, 
     Ok(score)
 }
 
+/// Faults of what a service creates: the gate on schema changes looks, and no service is started.
+fn at_the_gate(
+    campaign: &Campaign,
+    faults: &[Fault],
+    progress: &dyn Progress,
+    score: &mut Score,
+) -> Result<(), UsageError> {
+    let outcomes = match schema_faults::try_all(faults, campaign.request.forced_pass)? {
+        Ok(outcomes) => outcomes,
+        Err(alarms) => {
+            score.untouched_alarms(alarms);
+            return Ok(());
+        }
+    };
+    for (fault, outcome) in faults.iter().zip(outcomes) {
+        progress.ended(&told_at_rest(fault, &outcome, &fault.caught_by));
+        add(campaign, fault, &fault.caught_by, None, Some(outcome), score);
+    }
+    Ok(())
+}
+
 fn reasoned(fault: &Fault, reason: impl Into<String>) -> Reasoned {
     Reasoned {
         id: fault.id.0.clone(),
@@ -98,7 +121,8 @@ fn reasoned(fault: &Fault, reason: impl Into<String>) -> Reasoned {
 }
 
 fn cannot_stage(campaign: &Campaign, fault: &Fault) -> Option<String> {
-    let needs = || (campaign.at_rest && !scratch::can_judge(fault)).then(|| "needs a start".to_owned());
+    let files = || scratch::can_judge(fault) || fault.is_for_the_gate();
+    let needs = || (campaign.at_rest && !files()).then(|| "needs a start".to_owned());
     Template::cannot_stage(&campaign.request, fault).or_else(needs)
 }
 
@@ -161,11 +185,7 @@ async fn on_template(
     }
     if !alarms.is_empty() || untouched.refused.is_some() {
         // The untouched template alarms: nothing else can be claimed.
-        score.canaries.push(Canary {
-            id: "untouched".to_owned(),
-            ok: false,
-        });
-        score.alarms.extend(alarms);
+        score.untouched_alarms(alarms);
         return Ok(());
     }
     if template.request.base == Base::Seed && campaign.random > 0 {

@@ -38,6 +38,12 @@ pub mod replays;
 pub mod restoring;
 /// The folder of a run.
 mod run_folder;
+/// Faults of what a service creates.
+mod schema_faults;
+/// The schemas that the services create on empty files.
+pub mod schema_gate;
+/// Older snapshots restored into the present services.
+pub mod schema_upgrade;
 /// What a campaign of faults comes to.
 pub mod score;
 /// Faults in scratch copies of a snapshot, judged at rest.
@@ -110,7 +116,7 @@ pub async fn perform(
     let mut interrupted = false;
     let ended = {
         // Boxed here and at the larger steps: a drill's future is larger than a small thread's stack.
-        let drill = AssertUnwindSafe(Box::pin(backup_restore::run(&mut context))).catch_unwind();
+        let drill = AssertUnwindSafe(Box::pin(run(&mut context))).catch_unwind();
         tokio::select! {
             ended = drill => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()).into())),
             () = interrupt => {
@@ -134,6 +140,17 @@ pub async fn perform(
     context.release();
     written.map_err(|error| UsageError(context::chain(&error)))?;
     Ok(context.evidence)
+}
+
+/// The names of all drills.
+pub const NAMES: [&str; 2] = ["backup-restore", schema_upgrade::NAME];
+
+async fn run(context: &mut DrillContext) -> Result<(), Ending> {
+    if context.request.drill == schema_upgrade::NAME {
+        Box::pin(schema_upgrade::run(context)).await
+    } else {
+        Box::pin(backup_restore::run(context)).await
+    }
 }
 
 /// A panic is a defect of the harness; the operator still gets a record of the run.

@@ -157,6 +157,15 @@ impl Score {
         }
     }
 
+    /// Without any fault something alarmed: nothing else can be claimed.
+    pub(crate) fn untouched_alarms(&mut self, alarms: Vec<Finding>) {
+        self.canaries.push(Canary {
+            id: "untouched".to_owned(),
+            ok: false,
+        });
+        self.alarms.extend(alarms);
+    }
+
     /// Counts what each check is there for.
     pub(crate) fn weigh_checks(&mut self) {
         let detected = || self.faults.iter().filter(|fault| fault.detected);

@@ -164,9 +164,10 @@ impl Template {
             return Some("a process has no network of its own; run with --runtime container".to_owned());
         }
         match fault.stage {
-            Stage::Environment | Stage::Schema | Stage::Report => {
-                Some(format!("stage {} is not part of a trial", fault.stage))
-            }
+            Stage::Schema if request.from.is_some() => Some("the gate does not look at a given set".to_owned()),
+            Stage::Schema if fault.is_for_the_gate() => None,
+            Stage::Schema => Some("at stage schema only statements are injected".to_owned()),
+            Stage::Environment | Stage::Report => Some(format!("stage {} is not part of a trial", fault.stage)),
             Stage::Source | Stage::Set | Stage::Snapshot | Stage::RestoredFiles | Stage::Running => None,
         }
     }

@@ -165,7 +165,7 @@ impl Catalogue {
         let keep = |fault: &Fault| {
             (wanted.only.is_empty() || wanted.only.contains(&fault.id.0))
                 && (wanted.groups.is_empty() || wanted.groups.contains(&fault.group))
-                && (!wanted.at_rest || fault.is_at_rest())
+                && (!wanted.at_rest || fault.is_at_rest() || fault.is_for_the_gate())
         };
         let kept = |faults: Vec<Fault>| faults.into_iter().filter(keep).collect();
         Ok(Catalogue {

@@ -43,6 +43,8 @@ struct Entry {
     reseal: Option<bool>,
     unseen_alone: Option<String>,
     unseen_given: Option<String>,
+    #[serde(default)]
+    lock_too: bool,
 }
 
 fn own() -> String {
@@ -90,6 +92,10 @@ pub(crate) fn fault(table: toml::Table, benign: bool, path: &Path, number: &str)
         .collect::<Result<_, _>>()
         .map_err(failed)?;
     let injection = injection(&entry, service, stage).map_err(failed)?;
+    if entry.lock_too && stage != Stage::Schema {
+        let what = format!("lock_too belongs to stage schema, not {stage}; leave it out");
+        return Err(failed(what));
+    }
     Ok(Fault {
         id: FaultId(entry.id),
         group: entry.group,
@@ -104,6 +110,7 @@ pub(crate) fn fault(table: toml::Table, benign: bool, path: &Path, number: &str)
         reseal: entry.reseal.unwrap_or(true),
         unseen_alone: entry.unseen_alone,
         unseen_given: entry.unseen_given,
+        lock_too: entry.lock_too,
         benign,
         file: path.to_owned(),
     })

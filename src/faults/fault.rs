@@ -368,6 +368,8 @@ pub struct Fault {
     pub unseen_alone: Option<String>,
     /// Why it is not asked of a given set, where only data that the harness wrote itself can show it.
     pub unseen_given: Option<String>,
+    /// Whether the locked schema is edited by hand to what it leaves; at stage `schema` only.
+    pub lock_too: bool,
     /// Whether it is a benign control.
     pub benign: bool,
     /// The file that holds it; empty for a generated one.
@@ -387,6 +389,12 @@ impl Fault {
                     | Injection::Hook(_)
                     | Injection::NotStaged(_)
             )
+    }
+
+    /// Whether the gate on schema changes judges it: statements on files made of the locked schemas.
+    #[must_use]
+    pub fn is_for_the_gate(&self) -> bool {
+        self.stage == Stage::Schema && matches!(self.injection, Injection::Sql { .. })
     }
 
     /// Whether it acts on files that a running service has open, or on the service's process.

@@ -254,7 +254,7 @@ fn statements(fault: &Fault, target: &Target, service: Service, list: &[String])
     }
     let path = database(fault, target, service)?;
     // A raw set's `-wal` and the files of a running service are not ours to fold away.
-    let plain = matches!(target.stage, Stage::Snapshot | Stage::RestoredFiles);
+    let plain = matches!(target.stage, Stage::Snapshot | Stage::RestoredFiles | Stage::Schema);
     sql::run(path, list, plain).map_err(|source| FaultError::Sql {
         fault: fault.id.clone(),
         source: Box::new(source),

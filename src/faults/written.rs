@@ -25,6 +25,9 @@ pub fn toml_text(fault: &Fault) -> Result<String, toml::ser::Error> {
     if !fault.reseal {
         set("reseal", Value::from(false));
     }
+    if fault.lock_too {
+        set("lock_too", Value::from(true));
+    }
     match &fault.injection {
         Injection::Sql { directory, bus } => match fault.service {
             Touched::Directory => set("sql", written(directory)?),

@@ -177,6 +177,29 @@ impl Database {
         Database::open_uri(path, "mode=rw")
     }
 
+    /// A database in memory, made by statements that stand in a file; it can only be read.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Read`] with what SQLite says of a statement.
+    pub fn of_sql(sql: &str, path: &Path) -> Result<Database, DatabaseError> {
+        let failed = |source| DatabaseError::Read {
+            path: path.to_owned(),
+            what: "the statements".to_owned(),
+            source,
+        };
+        let connection = Connection::open_in_memory().map_err(failed)?;
+        // No other file is opened, whatever the text says.
+        connection
+            .set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)
+            .and_then(|_| connection.execute_batch(sql))
+            .and_then(|()| harden(&connection))
+            .map_err(failed)?;
+        Ok(Database {
+            path: path.to_owned(),
+            connection,
+        })
+    }
+
     fn open_uri(path: &Path, query: &str) -> Result<Database, DatabaseError> {
         let failed = |source| DatabaseError::Open {
             path: path.to_owned(),

@@ -1,9 +1,10 @@
 //! Reads what SQLite tells of a schema, for [`crate::deployment::schema`] to turn into facts.
 
 use crate::deployment::schema::{
-    ColumnRow, ForeignKeyRow, IndexColumnRow, IndexRow, ObjectRow, SchemaFacts, SchemaRows, TableRow,
+    ColumnRow, ForeignKeyRow, IndexColumnRow, IndexRow, ObjectRow, Schema, SchemaFacts, SchemaRows, TableRow,
 };
 use crate::snapshot::database::{Database, DatabaseError, Row};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Schemas met in this process by their objects: all that the pragmas tell is derived from the text of `sqlite_schema`, and
@@ -31,6 +32,39 @@ pub fn schema_facts(database: &Database) -> Result<SchemaFacts, DatabaseError> {
 /// [`DatabaseError::Read`].
 pub fn schema_rows(database: &Database) -> Result<SchemaRows, DatabaseError> {
     Ok(known(database)?.rows.clone())
+}
+
+/// The schema of an open database.
+///
+/// # Errors
+/// [`DatabaseError::Read`].
+pub fn schema(database: &Database) -> Result<Schema, DatabaseError> {
+    let known = known(database)?;
+    Ok(Schema {
+        rows: known.rows.clone(),
+        facts: known.facts.clone(),
+    })
+}
+
+/// The schema that statements make, in a database of their own in memory; `path` is the file that they come from.
+///
+/// # Errors
+/// [`DatabaseError::Read`] with what SQLite says of a statement.
+pub fn schema_of_sql(sql: &str, path: &Path) -> Result<Schema, DatabaseError> {
+    schema(&Database::of_sql(sql, path)?)
+}
+
+/// Makes a new database file by statements that stand in another file.
+///
+/// # Errors
+/// [`DatabaseError::Read`] with what SQLite says.
+pub fn make_file(sql: &str, from: &Path, file: &Path) -> Result<(), DatabaseError> {
+    let made = rusqlite::Connection::open(file).and_then(|connection| connection.execute_batch(sql));
+    made.map_err(|source| DatabaseError::Read {
+        path: from.to_owned(),
+        what: "the statements".to_owned(),
+        source,
+    })
 }
 
 fn known(database: &Database) -> Result<Arc<Known>, DatabaseError> {

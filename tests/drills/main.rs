@@ -12,6 +12,7 @@ mod power;
 mod recording;
 mod records;
 mod running;
+mod schema;
 mod seed;
 mod trials;
 mod whole;
@@ -25,6 +26,7 @@ fn main() {
         from_backup::DRILLS,
         power::DRILLS,
         records::DRILLS,
+        schema::DRILLS,
         whole::DRILLS,
     ])
 }

@@ -9,6 +9,7 @@ use recovery_drills::drills;
 use recovery_drills::drills::context::{Base, DrillRequest, Progress, Quiet};
 use recovery_drills::drills::proving::WATCHED_FOR;
 use recovery_drills::drills::reference;
+use recovery_drills::drills::schema_upgrade;
 use recovery_drills::drills::self_test::SelfTest;
 use recovery_drills::drills::stages::Stages;
 use recovery_drills::evidence::Evidence;
@@ -27,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 )]
 pub(crate) struct Options {
     /// Which drill
-    #[arg(default_value = "backup-restore", value_parser = ["backup-restore"])]
+    #[arg(default_value = "backup-restore", value_parser = drills::NAMES)]
     name: String,
     /// Name of an environment file (without .toml) or its path; the reference services where left out
     #[arg(long)]
@@ -117,7 +118,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
 }
 
 fn close(options: &Options, evidence: &Evidence, runs: &Path) -> ExitCode {
-    let path = options.reports.join(report::RECOVERY_DRILL);
+    let path = options.reports.join(report::file_of(&evidence.run.drill));
     let own = runs.join(&evidence.run.id).join("report.md");
     let written = report::write(evidence, &own).and_then(|()| report::write(evidence, &path));
     if options.json {
@@ -152,11 +153,14 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
     };
     let mut request = subject.request(options.seed.unwrap_or_else(chosen_seed))?;
     request.drill.clone_from(&options.name);
+    if options.name == schema_upgrade::NAME && options.from.is_some() {
+        return Err("schema-upgrade has older sets of its own; leave --from out".to_owned());
+    }
     request.rounds = options.rounds;
     request.keep = options.keep;
     // Clap knows no other words.
     request.mount = Mount::parse(&options.mount).unwrap_or_default();
-    if !options.no_self_test {
+    if !options.no_self_test && options.name != schema_upgrade::NAME {
         request.watched_for = WATCHED_FOR;
         request.self_test = SelfTest::With(vec![catalogue_folder()]);
     }

@@ -8,6 +8,7 @@ mod faults;
 mod new;
 mod progress;
 mod report;
+mod schema;
 mod snapshot;
 mod test;
 mod tidy;
@@ -38,6 +39,8 @@ enum Command {
     Faults(faults::Options),
     /// Rebuild the report from what a run, a whole test run or its shards left
     Report(report::Options),
+    /// The gate on schema changes: compare with the locked schemas, or accept a change
+    Schema(schema::Options),
     /// Take or verify a snapshot by itself
     #[command(subcommand)]
     Snapshot(snapshot::Command),
@@ -60,6 +63,7 @@ fn main() -> std::process::ExitCode {
         Command::Drill(options) => drill::run(options),
         Command::Faults(options) => faults::run(options),
         Command::Report(options) => report::run(&options),
+        Command::Schema(options) => schema::run(&options),
         Command::Snapshot(command) => snapshot::run(command),
         Command::Doctor(options) => doctor::run(&options),
         Command::Test(options) => test::run(&options),

@@ -11,7 +11,16 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Where the report of a recovery drill lies below the reports folder.
-pub(crate) const RECOVERY_DRILL: &str = "1.0.0-recovery-drill.md";
+const RECOVERY_DRILL: &str = "1.0.0-recovery-drill.md";
+
+/// The name of a drill's report: every drill has a file of its own.
+pub(crate) fn file_of(drill: &str) -> String {
+    if drill == "backup-restore" {
+        RECOVERY_DRILL.to_owned()
+    } else {
+        format!("1.0.0-{drill}.md")
+    }
+}
 
 /// Flags of `report`.
 #[derive(clap::Args)]

@@ -18,6 +18,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("seed", &["deployment", "client"]),
     ("snapshot", &["deployment", "runtime"]),
     ("restore", &["deployment", "runtime", "snapshot"]),
+    ("gate", &["deployment", "evidence", "snapshot"]),
     (
         "checks",
         &[
@@ -41,6 +42,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "seed",
             "snapshot",
             "restore",
+            "gate",
             "checks",
             "faults",
         ],

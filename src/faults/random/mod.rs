@@ -220,6 +220,7 @@ fn named(change: Change, kind: Kind, seed: u64, number: usize) -> Fault {
         reseal: change.reseal,
         unseen_alone: None,
         unseen_given: None,
+        lock_too: false,
         benign: false,
         file: PathBuf::new(),
     }
