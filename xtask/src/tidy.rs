@@ -45,7 +45,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "faults",
         ],
     ),
-    ("report", &["evidence"]),
+    ("parity", &["deployment", "evidence", "client", "snapshot"]),
+    ("report", &["deployment", "evidence"]),
 ];
 
 /// The rooms of the library that the package `containers` may use.
