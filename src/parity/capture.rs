@@ -30,7 +30,7 @@ pub enum CaptureError {
 }
 
 /// What was seen of one environment; holds no value of a secret.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Capture {
     /// Always [`Capture::FORMAT`].
     pub format: String,

@@ -11,7 +11,10 @@ use crate::parity::fetch::Fetcher;
 use crate::parity::{api_url, config, exceptions, release, runtime, schema, status_page};
 use jiff::Timestamp;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Between two looks at an environment that is not as it should be yet.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
 /// One environment of a comparison.
 #[derive(Debug, Clone)]
@@ -29,6 +32,12 @@ pub struct Request {
     pub subjects: Vec<Subject>,
     /// An earlier capture and the file it was read from.
     pub against: Option<(Capture, String)>,
+    /// What is asked.
+    pub aspects: &'static [Aspect],
+    /// How long to look again while the verdict is not pass.
+    pub patience: Duration,
+    /// The word in the evidence: [`ParityEvidence::DRILL`] or another command's.
+    pub drill: &'static str,
     /// Folder that the run's own folder is made in.
     pub runs: PathBuf,
     /// The command line.
@@ -37,7 +46,8 @@ pub struct Request {
     pub harness_git_sha: Option<String>,
 }
 
-/// Compares, and writes evidence and captures into a folder of the run's own.
+/// Compares, and writes evidence and captures into a folder of the run's own. Looks again until the verdict is pass or the
+/// request's patience ends: the last look is judged.
 ///
 /// # Errors
 /// [`StoreError::Write`] when the record cannot be written. What cannot be observed is part of the evidence, not an error.
@@ -45,29 +55,39 @@ pub async fn perform(request: &Request) -> Result<ParityEvidence, StoreError> {
     let (started, began) = (Timestamp::now(), Instant::now());
     let id = uuid::Uuid::now_v7().to_string();
     let folder = request.runs.join(&id);
-    let mut captures = Vec::new();
-    let mut steps = Vec::new();
-    for subject in &request.subjects {
-        let (at, since) = (timestamp(Timestamp::now()), Instant::now());
-        let capture = observe(subject, &request.subjects, Timestamp::now).await;
-        capture.write(&folder.join(capture_file(&capture.environment)))?;
-        steps.push(Step {
-            name: format!("observe {}", capture.environment),
-            started_at: Some(at),
-            duration_ms: milliseconds(since),
-            outcome: StepOutcome::Done,
-            detail: format!("{} sources looked at", capture.observations.len()),
-        });
-        captures.push(capture);
-    }
     let environments: Vec<&Environment> = request.subjects.iter().map(|subject| &subject.environment).collect();
     let earlier = request.against.as_ref().map(|(capture, _)| capture);
-    let compared = compare(&captures, &environments, earlier, started);
+    let mut steps = Vec::new();
+    let (captures, compared, verdict) = loop {
+        let mut captures = Vec::new();
+        for subject in &request.subjects {
+            let (at, since) = (timestamp(Timestamp::now()), Instant::now());
+            let capture = observe(subject, &request.subjects, request.aspects, Timestamp::now).await;
+            steps.push(Step {
+                name: format!("observe {}", capture.environment),
+                started_at: Some(at),
+                duration_ms: milliseconds(since),
+                outcome: StepOutcome::Done,
+                detail: format!("{} sources looked at", capture.observations.len()),
+            });
+            captures.push(capture);
+        }
+        let compared = compare(&captures, &environments, earlier, request.aspects, started);
+        let verdict = Verdict::worst(compared.checks.iter().map(|record| record.verdict));
+        let left = request.patience.saturating_sub(began.elapsed());
+        if verdict == Verdict::Pass || left.is_zero() {
+            break (captures, compared, verdict);
+        }
+        tokio::time::sleep(BETWEEN_LOOKS.min(left)).await;
+    };
+    for capture in &captures {
+        capture.write(&folder.join(capture_file(&capture.environment)))?;
+    }
     let mut evidence = envelope(request, id, started, &captures);
     evidence.steps = steps;
     evidence.run.finished_at = Some(timestamp(Timestamp::now()));
     evidence.run.duration_ms = milliseconds(began);
-    evidence.verdict = Verdict::worst(compared.checks.iter().map(|record| record.verdict));
+    evidence.verdict = verdict;
     evidence.reasons = reasons(&compared);
     evidence.checks = compared.checks;
     evidence.drifts = compared.drifts;
@@ -85,8 +105,8 @@ fn milliseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Looks at everything that an environment's file names.
-pub async fn observe(subject: &Subject, all: &[Subject], clock: fn() -> Timestamp) -> Capture {
+/// Looks at what an environment's file names for these aspects.
+pub async fn observe(subject: &Subject, all: &[Subject], aspects: &[Aspect], clock: fn() -> Timestamp) -> Capture {
     let fetcher = Fetcher::new();
     let mut looks = Looks {
         environment: &subject.environment,
@@ -94,7 +114,6 @@ pub async fn observe(subject: &Subject, all: &[Subject], clock: fn() -> Timestam
         clock,
         made: Vec::new(),
     };
-    let observed_at = timestamp(clock());
     let elsewhere: Vec<(String, String)> = all
         .iter()
         .filter_map(|other| {
@@ -104,24 +123,30 @@ pub async fn observe(subject: &Subject, all: &[Subject], clock: fn() -> Timestam
             ))
         })
         .collect();
-    let config = config::observe(&mut looks).await;
-    let runtime = runtime::observe(&mut looks).await;
-    let release = release::observe(&mut looks, &config, &fetcher).await;
-    let schema = schema::observe(&mut looks);
-    let api_url = api_url::observe(&mut looks, &config, &elsewhere, &fetcher).await;
-    let status_page = status_page::observe(&mut looks, &config, &elsewhere, &fetcher).await;
-    Capture {
+    let mut capture = Capture {
         format: Capture::FORMAT.to_owned(),
         environment: subject.environment.name.clone(),
-        observed_at,
-        runtime,
-        release,
-        config,
-        schema,
-        api_url,
-        status_page,
-        observations: looks.made,
+        observed_at: timestamp(clock()),
+        ..Capture::default()
+    };
+    // Configuration first: others read it.
+    let mut order = aspects.to_vec();
+    order.sort_by_key(|aspect| *aspect != Aspect::Config);
+    for aspect in order {
+        let looks = &mut looks;
+        match aspect {
+            Aspect::Config => capture.config = config::observe(looks).await,
+            Aspect::Runtime => capture.runtime = runtime::observe(looks).await,
+            Aspect::Release => capture.release = release::observe(looks, &capture.config, &fetcher).await,
+            Aspect::Schema => capture.schema = schema::observe(looks),
+            Aspect::ApiUrl => capture.api_url = api_url::observe(looks, &capture.config, &elsewhere, &fetcher).await,
+            Aspect::StatusPage => {
+                capture.status_page = status_page::observe(looks, &capture.config, &elsewhere, &fetcher).await
+            }
+        }
     }
+    capture.observations = looks.made;
+    capture
 }
 
 /// What a comparison comes to.
@@ -143,6 +168,7 @@ pub fn compare(
     captures: &[Capture],
     environments: &[&Environment],
     earlier: Option<&Capture>,
+    aspects: &[Aspect],
     now: Timestamp,
 ) -> Compared {
     let mut compared = Compared::default();
@@ -160,7 +186,7 @@ pub fn compare(
             .collect();
         let mut drifts = Vec::new();
         let mut records = Vec::new();
-        for aspect in Aspect::ALL {
+        for aspect in aspects.iter().copied() {
             let mut judged = judge(aspect, capture, environment);
             drifts.extend(drift(aspect, &[&capture.environment], judged.findings.clone()));
             for (name, other) in &others {
@@ -173,7 +199,7 @@ pub fn compare(
         }
         let unseen: Vec<Aspect> = Aspect::ALL
             .into_iter()
-            .filter(|aspect| !capture.problems(*aspect).is_empty())
+            .filter(|aspect| !aspects.contains(aspect) || !capture.problems(*aspect).is_empty())
             .collect();
         let today = jiff::tz::Offset::UTC.to_datetime(now).date();
         let sorted = exceptions::sort(&capture.environment, drifts, &environment.exception, &unseen, today);
@@ -308,7 +334,7 @@ fn envelope(request: &Request, id: String, started: Timestamp, captures: &[Captu
         reasons: Vec::new(),
         run: Run {
             id,
-            drill: ParityEvidence::DRILL.to_owned(),
+            drill: request.drill.to_owned(),
             environment: names.join(", "),
             runtime: "none".to_owned(),
             isolation: "nothing was started".to_owned(),
