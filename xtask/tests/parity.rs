@@ -81,6 +81,22 @@ fn the_good_environments_agree() {
 }
 
 #[test]
+fn the_evidence_has_every_key_of_the_envelope() {
+    let schema = environments().join("../schemas/evidence.schema.json");
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(schema).expect("the schema")).expect("JSON");
+    let (output, _folder) = changed(|text| text);
+    let evidence = evidence(&output);
+    for key in schema["required"].as_array().expect("keys") {
+        let key = key.as_str().expect("a key");
+        assert!(evidence.get(key).is_some(), "no {key}");
+    }
+    assert_eq!(
+        (&evidence["format"], &evidence["run"]["drill"]),
+        (&schema["properties"]["format"]["const"], &"parity".into())
+    );
+}
+
+#[test]
 fn no_secret_is_in_anything_that_is_written() {
     let folder = folder();
     let environments = environments();
