@@ -6,6 +6,7 @@
 //! changed nothing is an error of the fault, never "detected".
 
 use crate::drills::context::{Base, DrillRequest, Progress, Quiet, UsageError, milliseconds};
+use crate::drills::environments;
 use crate::drills::score::{BenignResult, Canary, FaultResult, Reasoned, Score};
 use crate::drills::scratch::{self, Outcome, Specimen};
 use crate::drills::self_test::SelfTest;
@@ -75,6 +76,8 @@ pub async fn run(campaign: &Campaign, progress: &dyn Progress) -> Result<Score, 
             None => todo.push(fault.clone()),
         }
     }
+    let (between, todo): (Vec<Fault>, Vec<Fault>) = todo.into_iter().partition(environments::takes);
+    environments::try_all(&between, progress, &mut score).await?;
     for base in [Base::Seed, Base::InFlight] {
         let of_base: Vec<Fault> = todo
             .iter()
@@ -98,6 +101,9 @@ fn reasoned(fault: &Fault, reason: impl Into<String>) -> Reasoned {
 }
 
 fn cannot_stage(campaign: &Campaign, fault: &Fault) -> Option<String> {
+    if environments::takes(fault) {
+        return None;
+    }
     let needs = || (campaign.at_rest && !scratch::can_judge(fault)).then(|| "needs a start".to_owned());
     Template::cannot_stage(&campaign.request, fault).or_else(needs)
 }

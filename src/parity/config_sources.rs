@@ -61,7 +61,7 @@ fn setting(line: usize, key: &str, value: impl Into<String>) -> Setting {
 
 pub(crate) fn dotenv(text: &str) -> Vec<Setting> {
     let mut found = Vec::new();
-    let mut lines = text.lines().enumerate();
+    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
     while let Some((at, line)) = lines.next() {
         let line = line.trim();
         let line = line.strip_prefix("export ").unwrap_or(line);

@@ -22,6 +22,9 @@ pub struct Literal {
     pub place: String,
 }
 
+/// Routers and URL parsers of many bundles hold `http://localhost` as a base that is never asked.
+pub(crate) const DUMMY_BASE: &str = "perhaps a base for parsing addresses";
+
 /// What is known of origins beforehand.
 pub(crate) struct Known {
     /// Hosts that are an API's in this or another environment.
@@ -220,11 +223,19 @@ impl<'a> Address<'a> {
         if known.others.iter().any(is) || NEVER_APIS.iter().any(|domain| below(&domain)) {
             return None;
         }
-        if is_local(&self.host) {
-            return Some("an address of this machine".to_owned());
-        }
         if let Some(name) = self.name_before(text) {
             return Some(format!("named {name}"));
+        }
+        if is_local(&self.host) {
+            let is_dummy = in_script && self.host == "localhost" && self.port.is_none() && self.path.is_empty();
+            return Some(
+                if is_dummy {
+                    DUMMY_BASE
+                } else {
+                    "an address of this machine"
+                }
+                .to_owned(),
+            );
         }
         let first = self.host.split('.').next().unwrap_or_default();
         if first.split('-').any(|word| API_WORDS.contains(&word)) && self.host.matches('.').count() > 1 {

@@ -43,6 +43,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "restore",
             "checks",
             "faults",
+            "parity",
         ],
     ),
     ("parity", &["deployment", "evidence", "client", "snapshot"]),
