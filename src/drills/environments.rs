@@ -237,3 +237,28 @@ fn digest(folder: &Path) -> io::Result<Vec<u8>> {
     }
     Ok(hash.finalize().to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drills::context::Quiet;
+    use crate::faults::catalogue::Catalogue;
+
+    #[tokio::test]
+    async fn every_fault_between_environments_is_caught_and_no_benign_one_alarms() {
+        let catalogue = Catalogue::load(&[workspace_root().join("fixtures/faults")]).expect("the catalogue");
+        let all = catalogue.faults.into_iter().chain(catalogue.benign);
+        let taken: Vec<Fault> = all.filter(takes).collect();
+        let mut score = Score::default();
+        try_all(&taken, &Quiet, &mut score).await.expect("copies");
+        assert!(score.canaries.iter().all(|canary| canary.ok), "{:?}", score.alarms);
+        let missed: Vec<&FaultResult> = score.faults.iter().filter(|fault| !fault.detected).collect();
+        assert!(missed.is_empty() && score.faults.len() >= 20, "{missed:#?}");
+        let alarmed: Vec<&BenignResult> = score
+            .benign
+            .iter()
+            .filter(|one| one.alarmed || one.error.is_some())
+            .collect();
+        assert!(alarmed.is_empty() && !score.benign.is_empty(), "{alarmed:#?}");
+    }
+}
