@@ -35,5 +35,8 @@ pub mod faults;
 /// The procedures an operator rehearses.
 pub mod drills;
 
+/// Compares environments by observing each one; no drill, nothing is written to them.
+pub mod parity;
+
 /// Evidence in, text out.
 pub mod report;

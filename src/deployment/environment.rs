@@ -3,6 +3,7 @@
 //! Parses and validates; looks up nothing. Without a file, [`Environment::reference`] stands for the reference services.
 
 use crate::deployment::Service;
+use crate::deployment::compared::{ConfigSettings, ExceptionSettings, NodeSettings, SchemaSettings, SurfaceSettings};
 use crate::deployment::release::Release;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -84,16 +85,22 @@ pub struct Environment {
     pub access: AccessSettings,
     /// Built sites and the API origin they should use.
     #[serde(default)]
-    pub surfaces: toml::Table,
+    pub surfaces: SurfaceSettings,
     /// The expected release.
     #[serde(default)]
     pub release: ReleaseSettings,
     /// Configuration files and their keys.
     #[serde(default)]
-    pub config: toml::Table,
+    pub config: ConfigSettings,
     /// The required Node runtime and how it is observed.
     #[serde(default)]
-    pub node: toml::Table,
+    pub node: NodeSettings,
+    /// Where the schemas of its databases are seen.
+    #[serde(default)]
+    pub schema: SchemaSettings,
+    /// Drift that is intended.
+    #[serde(default)]
+    pub exception: Vec<ExceptionSettings>,
     /// Where snapshots are stored and what they must hold.
     #[serde(default)]
     pub snapshots: SnapshotSettings,
@@ -180,6 +187,9 @@ pub struct ReleaseSettings {
     pub deployed_at: Option<String>,
     /// `git`, or a JSON file, that holds the three.
     pub from: Option<String>,
+    /// JSON files that hold what was observed elsewhere: the three, or the answers of `release`, `health`, `stats`.
+    #[serde(default)]
+    pub stated: Vec<PathBuf>,
 }
 
 impl ReleaseSettings {
@@ -244,10 +254,12 @@ impl Environment {
             directory: ServiceSettings::default(),
             bus: ServiceSettings::default(),
             access: AccessSettings::default(),
-            surfaces: toml::Table::new(),
+            surfaces: SurfaceSettings::default(),
             release: ReleaseSettings::default(),
-            config: toml::Table::new(),
-            node: toml::Table::new(),
+            config: ConfigSettings::default(),
+            node: NodeSettings::default(),
+            schema: SchemaSettings::default(),
+            exception: Vec::new(),
             snapshots: SnapshotSettings::default(),
         }
     }
@@ -280,6 +292,9 @@ impl Environment {
         }
         for service in Service::ALL {
             check_service(environment.service(service), service).map_err(invalid)?;
+        }
+        for exception in &environment.exception {
+            exception.check().map_err(invalid)?;
         }
         let folder = path.parent().unwrap_or(Path::new("."));
         for settings in [&mut environment.directory, &mut environment.bus] {
@@ -385,99 +400,4 @@ pub fn fill_in(text: &str, values: &BTreeMap<&str, String>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Environment, EnvironmentError> {
-        Environment::parse(text, Path::new("staging.toml"))
-    }
-
-    #[test]
-    fn a_name_is_enough() {
-        let environment = parse("name = \"staging\"").unwrap();
-        assert_eq!(
-            (environment.time_limit_ms, environment.directory.runtime),
-            (120_000, RuntimeKind::Process)
-        );
-    }
-
-    #[test]
-    fn every_section_of_the_design_is_known() {
-        let text = r#"
-            name = "production"
-            time_limit_ms = 1000
-            rto_limit_ms = 900
-            rpo_limit_writes = 0
-            max_outage_ms = 5000
-            [directory]
-            runtime = "process"
-            command = ["node", "index.js", "--port", "{port}"]
-            cwd = "/srv"
-            env = { DB_PATH = "{db}", JWT_SECRET = "{jwt_secret}" }
-            [bus]
-            runtime = "container"
-            image = "beam/bus"
-            [access]
-            admin_email = "ops@beam.local"
-            bus_key_env = "BUS_KEY"
-            [surfaces]
-            api_url = "https://api.example"
-            [release]
-            version = "1.6.0"
-            [config]
-            files = [".env"]
-            [node]
-            required = 20
-            [snapshots]
-            store = "backups"
-            required_tables = ["orgs"]
-        "#;
-        assert_eq!(parse(text).unwrap().release.stated().version.as_deref(), Some("1.6.0"));
-    }
-
-    #[test]
-    fn an_unknown_key_is_named_with_its_line() {
-        let error = parse("name = \"a\"\ncolour = 1").unwrap_err().to_string();
-        assert!(error.contains("colour") && error.contains("line 2"), "{error}");
-    }
-
-    #[test]
-    fn a_secret_in_argv_is_refused() {
-        let error = parse("name = \"a\"\n[directory]\ncommand = [\"x\", \"{jwt_secret}\"]")
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("env only"), "{error}");
-    }
-
-    #[test]
-    fn an_unknown_placeholder_is_refused() {
-        let error = parse("name = \"a\"\n[bus]\nenv = { A = \"{prot}\" }")
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("{prot}"), "{error}");
-    }
-
-    #[test]
-    fn an_image_of_the_surroundings_wins_over_the_file() {
-        let mut environment =
-            parse("name = \"a\"\n[bus]\nimage = \"beam/bus\"\n[directory]\nimage = \"beam/directory\"").unwrap();
-        environment.in_containers(|name| (name == "BEAM_BUS_IMAGE").then(|| "local/bus".to_owned()));
-        let images = [&environment.directory.image, &environment.bus.image].map(|image| image.as_deref().unwrap());
-        assert_eq!(images, ["beam/directory", "local/bus"]);
-        assert_eq!(environment.directory.runtime, RuntimeKind::Container);
-    }
-
-    #[test]
-    fn an_attached_service_needs_its_commands() {
-        let error = parse("name = \"a\"\n[bus]\nruntime = \"attached\"\nurl = \"http://x\"")
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("stop"), "{error}");
-    }
-
-    #[test]
-    fn placeholders_are_filled_in_and_other_braces_stay() {
-        let values = BTreeMap::from([("port", "80".to_owned())]);
-        assert_eq!(fill_in("{port} {\"a\":1} {db}", &values), "80 {\"a\":1} {db}");
-    }
-}
+mod tests;

@@ -2,6 +2,8 @@
 //!
 //! Pure functions on text, rows and maps; never HTTP, a process or a clock.
 
+/// What a comparison of environments looks at.
+pub mod compared;
 /// An environment file, parsed and validated.
 pub mod environment;
 /// What a service states of its own release.

@@ -6,6 +6,7 @@
 //! changed nothing is an error of the fault, never "detected".
 
 use crate::drills::context::{Base, DrillRequest, Progress, UsageError, milliseconds};
+use crate::drills::environments;
 use crate::drills::score::{BenignResult, Canary, FaultResult, Reasoned, Score};
 use crate::drills::scratch::{self, Outcome, Specimen};
 use crate::drills::side_by_side::{self, Job};
@@ -77,6 +78,8 @@ pub async fn run(campaign: &Campaign, progress: &dyn Progress) -> Result<Score, 
     }
     let (gate, todo): (Vec<Fault>, Vec<Fault>) = todo.into_iter().partition(Fault::is_for_the_gate);
     at_the_gate(campaign, &gate, progress, &mut score)?;
+    let (between, todo): (Vec<Fault>, Vec<Fault>) = todo.into_iter().partition(environments::takes);
+    environments::try_all(&between, progress, &mut score).await?;
     for base in [Base::Seed, Base::InFlight] {
         let of_base: Vec<Fault> = todo
             .iter()
@@ -121,6 +124,9 @@ fn reasoned(fault: &Fault, reason: impl Into<String>) -> Reasoned {
 }
 
 fn cannot_stage(campaign: &Campaign, fault: &Fault) -> Option<String> {
+    if environments::takes(fault) {
+        return None;
+    }
     let files = || scratch::can_judge(fault) || fault.is_for_the_gate();
     let needs = || (campaign.at_rest && !files()).then(|| "needs a start".to_owned());
     Template::cannot_stage(&campaign.request, fault).or_else(needs)

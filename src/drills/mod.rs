@@ -16,6 +16,8 @@ pub mod context;
 pub mod detection;
 /// Backup polarity.
 pub mod direction;
+/// Faults between environments.
+mod environments;
 /// Random faults that no check saw.
 pub mod guesses;
 /// What only a drill itself can do wrong.

@@ -59,6 +59,7 @@ pub fn variables(target: &Target) -> BTreeMap<String, String> {
     set("DIRECTORY_DB", shown(target.directory_db.as_ref()));
     set("BUS_DB", shown(target.bus_db.as_ref()));
     set("SNAPSHOT_DIR", shown(target.snapshot_dir.as_ref()));
+    set("ENVIRONMENTS", shown(target.environments.as_ref()));
     for (service, name) in [(Service::Directory, "DIRECTORY"), (Service::Bus, "BUS")] {
         let live = target.live(service);
         set(&format!("{name}_URL"), live.map(|live| live.url.clone()));
@@ -86,7 +87,7 @@ pub fn run(argv: &[String], target: &Target, limit: Duration) -> Result<(), Comm
     let launch = Launch {
         name: "the fault's program".to_owned(),
         argv: argv.to_vec(),
-        cwd: None,
+        cwd: target.environments.clone(),
         variables: variables(target),
         log: output.path().to_owned(),
     };

@@ -1,5 +1,6 @@
 //! One table of a fault file: its keys, what they may hold, and what is wrong with them.
 
+use crate::deployment::compared::Aspect;
 use crate::evidence::{CheckId, FaultId};
 use crate::faults::fault::{
     Answer, Base, ClockStep, Control, ControlAction, Expect, Fault, Hook, Injection, Op, OpKind, Remake, Stage, Start,
@@ -52,7 +53,7 @@ fn own() -> String {
 }
 
 /// Checks of the design that are not built yet: a fault may name them at a stage that no drill reaches yet.
-const LATER_CHECKS: &[&str] = &["runtime", "config", "api-url", "status-page", "verify", "checklist"];
+const LATER_CHECKS: &[&str] = &["verify", "checklist"];
 
 /// The fault of a table; `number` names it where it has no id.
 ///
@@ -88,7 +89,7 @@ pub(crate) fn fault(table: toml::Table, benign: bool, path: &Path, number: &str)
         .caught_by
         .iter()
         .filter(|name| !(is_later(stage) && LATER_CHECKS.contains(&name.as_str())))
-        .map(|name| check(name))
+        .map(|name| check(name, stage))
         .collect::<Result<_, _>>()
         .map_err(failed)?;
     let injection = injection(&entry, service, stage).map_err(failed)?;
@@ -120,9 +121,15 @@ fn is_later(stage: Stage) -> bool {
     matches!(stage, Stage::Environment | Stage::Schema | Stage::Report)
 }
 
-fn check(name: &str) -> Result<CheckId, String> {
-    CheckId::parse(name).ok_or_else(|| {
-        let known: Vec<&str> = CheckId::ALL.iter().map(|id| id.name()).collect();
+/// A check of a drill, or at stage environment an aspect of parity.
+fn check(name: &str, stage: Stage) -> Result<CheckId, String> {
+    let known: Vec<&str> = if stage == Stage::Environment {
+        Aspect::ALL.iter().map(|aspect| aspect.name()).collect()
+    } else {
+        CheckId::ALL.iter().map(|id| id.name()).collect()
+    };
+    let is_asked = known.contains(&name);
+    CheckId::parse(name).filter(|_| is_asked).ok_or_else(|| {
         format!(
             "caught_by names {name:?}, which is no check; use one of {}",
             known.join(", ")

@@ -37,6 +37,8 @@ pub struct Target {
     pub directory: Option<Live>,
     /// The running bus.
     pub bus: Option<Live>,
+    /// The copied folder of environment files (stage `environment`).
+    pub environments: Option<PathBuf>,
     /// A folder for logs of commands and the like.
     pub scratch: PathBuf,
 }
@@ -56,6 +58,7 @@ impl Target {
             earlier: None,
             directory: None,
             bus: None,
+            environments: None,
             scratch: scratch.to_owned(),
         }
     }

@@ -9,6 +9,9 @@ pub mod aborted;
 /// The Markdown report for operators and auditors.
 pub mod markdown;
 
+/// A comparison of environments.
+pub mod parity;
+
 /// Plain lines for a terminal.
 pub mod summary;
 

@@ -2,7 +2,7 @@
 
 use crate::exit::ExitCode;
 use crate::progress::Lines;
-use crate::{containers, refuse, report};
+use crate::{containers, environments, refuse, report};
 use recovery_drills::deployment::Service;
 use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
@@ -233,41 +233,10 @@ impl Subject<'_> {
 }
 
 fn environment(name: Option<&str>, folder: &Path) -> Result<Environment, String> {
-    let Some(name) = name else {
-        return Ok(Environment::reference());
-    };
-    let given = PathBuf::from(name);
-    let path = if given.extension().is_some_and(|ending| ending == "toml") {
-        given
-    } else {
-        folder.join(format!("{name}.toml"))
-    };
-    let text = std::fs::read_to_string(&path).map_err(|error| {
-        format!(
-            "cannot read the environment {}: {error}; known in {}: {}",
-            path.display(),
-            folder.display(),
-            known(folder)
-        )
-    })?;
-    Environment::parse(&text, &path).map_err(|error| error.to_string())
-}
-
-fn known(folder: &Path) -> String {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return "none".to_owned();
-    };
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "toml"))
-        .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()))
-        .collect();
-    names.sort();
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    }
+    name.map_or_else(
+        || Ok(Environment::reference()),
+        |name| Ok(environments::load(name, folder)?.environment),
+    )
 }
 
 /// The project's own fault catalogue.
@@ -276,7 +245,7 @@ pub(crate) fn catalogue_folder() -> PathBuf {
 }
 
 /// The command as it was typed; it holds no secret, as secrets are never arguments.
-fn command_line() -> String {
+pub(crate) fn command_line() -> String {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     format!("cargo xtask {}", arguments.join(" "))
 }
@@ -288,7 +257,8 @@ fn chosen_seed() -> u64 {
     u64::from(since.subsec_nanos()) ^ (since.as_secs() << 20) & 0xffff_ffff
 }
 
-fn git_sha() -> Option<String> {
+/// The commit that the harness was built from.
+pub(crate) fn git_sha() -> Option<String> {
     let output = Command::new("git")
         .args(["rev-parse", "HEAD"])
         .current_dir(reference::workspace_root())

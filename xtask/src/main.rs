@@ -3,12 +3,15 @@
 mod containers;
 mod doctor;
 mod drill;
+mod environments;
 mod exit;
 mod faults;
 mod new;
+mod parity;
 mod progress;
 mod report;
 mod schema;
+mod smoke;
 mod snapshot;
 mod test;
 mod tidy;
@@ -35,6 +38,12 @@ enum Command {
     /// Run a drill; writes evidence and reports/1.0.0-recovery-drill.md
     #[command(alias = "production:backup-restore")]
     Drill(drill::Options),
+    /// Compare environments by observing each one; writes reports/1.0.0-parity-check.md
+    #[command(alias = "production:parity")]
+    Parity(parity::Options),
+    /// Hold one environment's release and surfaces against what was just deployed
+    #[command(alias = "release:smoke")]
+    Smoke(smoke::Options),
     /// Run the fault catalogue: which faults the checks catch, and whether anything alarms without one
     Faults(faults::Options),
     /// Rebuild the report from what a run, a whole test run or its shards left
@@ -61,6 +70,8 @@ fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let code = match arguments.command {
         Command::Drill(options) => drill::run(options),
+        Command::Parity(options) => parity::run(&options),
+        Command::Smoke(options) => smoke::run(&options),
         Command::Faults(options) => faults::run(options),
         Command::Report(options) => report::run(&options),
         Command::Schema(options) => schema::run(&options),

@@ -1,11 +1,11 @@
 //! `report`: the Markdown of a run or of a whole test run, made again from what it left.
 
 use crate::exit::ExitCode;
-use crate::refuse;
+use crate::{parity, refuse};
 use recovery_drills::drills::context::chain;
 use recovery_drills::drills::reference;
 use recovery_drills::drills::started::{Progressed, progressed};
-use recovery_drills::evidence::{Evidence, Started, TestRun, write_atomically};
+use recovery_drills::evidence::{Evidence, ParityEvidence, Started, TestRun, write_atomically};
 use recovery_drills::report;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -87,6 +87,9 @@ fn of_run(options: &Options, place: &Path) -> ExitCode {
             Ok(Progressed::Ended) | Err(_) => {}
         }
     }
+    if let Ok(compared) = ParityEvidence::read(place) {
+        return of_comparison(options, &compared);
+    }
     let evidence = match Evidence::read(place) {
         Ok(evidence) => evidence,
         Err(error) => return refuse(ExitCode::Usage, &chain(&error)),
@@ -94,6 +97,23 @@ fn of_run(options: &Options, place: &Path) -> ExitCode {
     let text = report::markdown::render(&evidence, &evidence.digest());
     let shown = report::summary::render(&evidence);
     deliver(options, &text, &shown, &evidence.to_json(), evidence.verdict.into())
+}
+
+fn of_comparison(options: &Options, evidence: &ParityEvidence) -> ExitCode {
+    // A smoke test has no report: its lines say all.
+    let path = (evidence.run.drill == ParityEvidence::DRILL).then(|| options.reports.join(parity::PARITY_CHECK));
+    if let Some(Err(message)) = path.as_ref().map(|path| parity::write(evidence, path)) {
+        return refuse(ExitCode::Fail, &message);
+    }
+    if options.json {
+        print!("{}", evidence.to_json());
+    } else {
+        eprint!("{}", report::parity::lines(evidence));
+        if let Some(path) = &path {
+            eprintln!("report: {}", path.display());
+        }
+    }
+    evidence.verdict.into()
 }
 
 fn of_aborted(options: &Options, started: &Started) -> ExitCode {

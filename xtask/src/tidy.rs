@@ -45,9 +45,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "gate",
             "checks",
             "faults",
+            "parity",
         ],
     ),
-    ("report", &["evidence"]),
+    ("parity", &["deployment", "evidence", "client", "snapshot"]),
+    ("report", &["deployment", "evidence"]),
 ];
 
 /// The rooms of the library that the package `containers` may use.

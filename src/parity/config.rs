@@ -1,0 +1,460 @@
+//! Do the environments set the same configuration keys, and all that are required?
+//!
+//! Secrets are facts by presence only: set, empty, weak, or the committed example; their values never leave [`observe`].
+
+use crate::deployment::compared::{Aspect, ComponentSources, ConfigSettings};
+use crate::evidence::{Finding, Judgement, short};
+use crate::parity::capture::Looks;
+use crate::parity::command;
+use crate::parity::config_sources::{Setting, SourceError, dotenv, is_dotenv, json, read};
+use crate::parity::known_keys::{self, Kind};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A secret this short can be guessed.
+const SHORTEST_SECRET: usize = 16;
+/// Parts of secrets that somebody should have replaced.
+const PLACEHOLDERS: &[&str] = &[
+    "changeme",
+    "change-me",
+    "change_me",
+    "placeholder",
+    "your-",
+    "your_",
+    "example",
+    "password",
+    "insecure",
+    "do-not-use",
+    "quickstart",
+    "replace",
+];
+
+/// What is known of a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Value {
+    /// The value itself; no secret, nothing personal.
+    Plain(String),
+    /// It is set; what to is not said.
+    Set,
+    /// It is set to nothing.
+    Empty,
+    /// A secret that is set, and why it is none.
+    Weak(String),
+}
+
+/// One key that is set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The component it is set for; `None` for any.
+    pub component: Option<String>,
+    /// The key.
+    pub key: String,
+    /// What is known of its value.
+    pub value: Value,
+    /// File and line.
+    #[serde(rename = "where")]
+    pub place: String,
+}
+
+impl Entry {
+    /// The value, where it may be known; an empty one is known.
+    #[must_use]
+    pub fn plain(&self) -> Option<&str> {
+        match &self.value {
+            Value::Plain(text) => Some(text),
+            Value::Empty => Some(""),
+            Value::Set | Value::Weak(_) => None,
+        }
+    }
+
+    fn name(&self) -> String {
+        self.component
+            .as_ref()
+            .map_or_else(|| self.key.clone(), |component| format!("{component} {}", self.key))
+    }
+}
+
+/// What was seen of one environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Every key that is set, in the order in which sources are named.
+    pub entries: Vec<Entry>,
+}
+
+/// Reads every source that the environment's file names.
+pub(crate) async fn observe(looks: &mut Looks<'_>) -> Facts {
+    let settings = looks.environment.config.clone();
+    let pooled = ComponentSources {
+        files: settings.files.clone(),
+        command: settings.command.clone(),
+    };
+    let parts = [
+        (None, Some(pooled)),
+        (Some("directory"), settings.directory.clone()),
+        (Some("bus"), settings.bus.clone()),
+        (Some("dashboard"), settings.dashboard.clone()),
+    ];
+    let examples = examples(looks, &settings);
+    let mut facts = Facts::default();
+    let mut any = false;
+    for (component, sources) in parts {
+        let Some(sources) = sources else { continue };
+        any |= !sources.files.is_empty() || !sources.command.is_empty();
+        let variables = variables(looks, &sources.files);
+        for file in &sources.files {
+            let shown = file.display().to_string();
+            let seen = std::fs::read_to_string(looks.folder.join(file))
+                .map_err(SourceError::from)
+                .and_then(|text| read(file, &text, &variables));
+            let seen = looks.note(Aspect::Config, &shown, None, seen).unwrap_or_default();
+            facts.entries.extend(
+                seen.into_iter()
+                    .map(|one| entry(one, component, &shown, &settings, &examples)),
+            );
+        }
+        if !sources.command.is_empty() {
+            let shown = sources.command.join(" ");
+            let seen = match command::run(&sources.command, looks.folder).await {
+                Ok(printed) => json(&String::from_utf8_lossy(&printed)),
+                Err(error) => Err(error.into()),
+            };
+            let seen = looks
+                .note(Aspect::Config, &shown, Some(&sources.command), seen)
+                .unwrap_or_default();
+            facts.entries.extend(
+                seen.into_iter()
+                    .map(|one| entry(one, component, &shown, &settings, &examples)),
+            );
+        }
+    }
+    if !any {
+        let what_to_do = "names no files and no command, so no key was seen; add one";
+        looks.missing(Aspect::Config, "[config]", what_to_do);
+    }
+    facts
+}
+
+fn examples(looks: &mut Looks<'_>, settings: &ConfigSettings) -> BTreeMap<String, String> {
+    let Some(file) = &settings.example else {
+        return BTreeMap::new();
+    };
+    let seen = std::fs::read_to_string(looks.folder.join(file));
+    let text = looks
+        .note(Aspect::Config, &file.display().to_string(), None, seen)
+        .unwrap_or_default();
+    dotenv(&text)
+        .into_iter()
+        .filter_map(|one| Some((one.key, one.value?)))
+        .collect()
+}
+
+fn variables(looks: &Looks<'_>, files: &[PathBuf]) -> BTreeMap<String, String> {
+    let texts = files
+        .iter()
+        .filter(|file| is_dotenv(file))
+        .filter_map(|file| std::fs::read_to_string(looks.folder.join(file)).ok());
+    texts
+        .flat_map(|text| dotenv(&text))
+        .filter_map(|one| Some((one.key, one.value?)))
+        .collect()
+}
+
+/// What may be known of a setting; here its raw value ends.
+fn entry(
+    setting: Setting,
+    component: Option<&str>,
+    shown: &str,
+    settings: &ConfigSettings,
+    examples: &BTreeMap<String, String>,
+) -> Entry {
+    let key = setting.key;
+    let is_secret = settings.secret.contains(&key)
+        || known_keys::kind(&key) == Some(Kind::Secret)
+        || known_keys::looks_secret(&key);
+    let value = match setting.value {
+        None => Value::Set,
+        Some(text) if text.is_empty() => Value::Empty,
+        Some(text) if is_secret => {
+            weakness(&text, examples.get(&key)).map_or(Value::Set, |why| Value::Weak(why.to_owned()))
+        }
+        Some(text) => match known_keys::kind(&key) {
+            Some(Kind::Shared | Kind::Own) => Value::Plain(without_credentials(&text)),
+            // Nobody says what it is, so nobody says that it may be shown.
+            None if settings.known.contains(&key) || settings.own.contains(&key) => {
+                Value::Plain(without_credentials(&text))
+            }
+            _ => Value::Set,
+        },
+    };
+    let place = if setting.line == 0 {
+        shown.to_owned()
+    } else {
+        format!("{shown}:{}", setting.line)
+    };
+    let component = component
+        .map(str::to_owned)
+        .or_else(|| setting.component.as_deref().map(component_of));
+    Entry {
+        component,
+        key,
+        value,
+        place,
+    }
+}
+
+/// The component that a service of a compose file runs.
+fn component_of(service: &str) -> String {
+    let known = [
+        ("echo", "echo-agent"),
+        ("demo", "demo-agents"),
+        ("dashboard", "dashboard"),
+        ("bus", "bus"),
+        ("directory", "directory"),
+    ];
+    let component = known.iter().find(|(part, _)| service.contains(part));
+    component.map_or(service, |(_, component)| component).to_owned()
+}
+
+fn weakness(secret: &str, example: Option<&String>) -> Option<&'static str> {
+    let lower = secret.to_lowercase();
+    let distinct: std::collections::BTreeSet<char> = secret.chars().collect();
+    if example.is_some_and(|example| example == secret) {
+        Some("equal to the committed example")
+    } else if PLACEHOLDERS.iter().any(|part| lower.contains(part)) {
+        Some("a placeholder that was never replaced")
+    } else if secret.len() < SHORTEST_SECRET {
+        Some("shorter than 16 characters")
+    } else if distinct.len() < 6 {
+        Some("made of fewer than 6 different characters")
+    } else {
+        None
+    }
+}
+
+/// An address without user and password.
+fn without_credentials(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://<set>@{host}{}", &rest[end..]),
+        None => text.to_owned(),
+    }
+}
+
+/// The last entry of each key by component: that one wins.
+fn effective(facts: &Facts) -> BTreeMap<(Option<&str>, &str), &Entry> {
+    facts
+        .entries
+        .iter()
+        .map(|entry| ((entry.component.as_deref(), entry.key.as_str()), entry))
+        .collect()
+}
+
+/// Missing, unknown, empty, weak, malformed and contradicting keys of one environment.
+#[must_use]
+pub fn judge(facts: &Facts, settings: &ConfigSettings) -> Judgement {
+    let set = effective(facts);
+    let mut judged = Judgement {
+        items: set.len() as u64,
+        expected: "required keys set, no unknown or weak one".to_owned(),
+        observed: format!("{} keys set", set.len()),
+        ..Judgement::default()
+    };
+    if facts.entries.is_empty() {
+        return judged;
+    }
+    for (component, key) in demanded(facts, settings) {
+        let found = set
+            .iter()
+            .find(|((of, name), _)| *name == key && (component.is_none() || of.is_none() || *of == component));
+        let name = component.map_or_else(|| key.to_owned(), |component| format!("{component} {key}"));
+        match found {
+            None => judged
+                .findings
+                .push(Finding::new(name, "<set>", "<unset>", sources(facts))),
+            Some((_, entry)) if entry.value == Value::Empty => {
+                judged
+                    .findings
+                    .push(Finding::new(name, "<set>", "set to nothing", &entry.place));
+            }
+            Some(_) => {}
+        }
+    }
+    for key in settings.required.iter().filter(|key| !is_known(None, key, settings)) {
+        let finding = Finding::new(
+            format!("required {key}"),
+            "a key that some component reads",
+            "read by nothing",
+            "[config] required",
+        );
+        judged.findings.push(finding);
+    }
+    for entry in set.values() {
+        own_faults(&mut judged, entry, settings);
+    }
+    contradictions(&mut judged, facts, &set);
+    judged
+}
+
+/// Component and key of everything that must be set.
+fn demanded<'a>(facts: &'a Facts, settings: &'a ConfigSettings) -> Vec<(Option<&'a str>, &'a str)> {
+    let has = |name: &str| {
+        facts
+            .entries
+            .iter()
+            .any(|entry| entry.component.as_deref().is_none_or(|of| of == name))
+    };
+    let components = ["directory", "bus"].into_iter().filter(|name| has(name));
+    let mut all: Vec<(Option<&str>, &str)> = components
+        .flat_map(|name| known_keys::required(name).map(move |key| (Some(name), key)))
+        .collect();
+    let of_file = settings.required.iter().map(|key| (None, key.as_str()));
+    let of_file: Vec<_> = of_file
+        .filter(|(_, key)| !all.iter().any(|(_, other)| other == key))
+        .collect();
+    all.extend(of_file);
+    all
+}
+
+fn is_known(component: Option<&str>, key: &str, settings: &ConfigSettings) -> bool {
+    let listed = [&settings.known, &settings.own, &settings.secret];
+    // A compose file may run services that are none of Beam's.
+    let foreign = component.is_some_and(|component| !known_keys::COMPONENTS.contains(&component));
+    foreign || known_keys::is_read(component, key) || listed.iter().any(|list| list.iter().any(|name| name == key))
+}
+
+fn own_faults(judged: &mut Judgement, entry: &Entry, settings: &ConfigSettings) {
+    let name = entry.name();
+    let mut wrong = |expected: &str, observed: String| {
+        if !judged.findings.iter().any(|finding| finding.subject == name) {
+            judged
+                .findings
+                .push(Finding::new(&name, expected, observed, &entry.place));
+        }
+    };
+    if !is_known(entry.component.as_deref(), &entry.key, settings) {
+        wrong("a key that the component reads", "unknown: read by nothing".to_owned());
+    }
+    match &entry.value {
+        Value::Weak(why) => wrong("a secret of its own", why.clone()),
+        Value::Empty if known_keys::is_never_empty(&entry.key) => wrong("<set>", "set to nothing".to_owned()),
+        Value::Plain(text) if entry.key.ends_with("_URL") && is_origin_with_slash(text) => {
+            wrong(text.trim_end_matches('/'), format!("{} (trailing slash)", short(text)));
+        }
+        _ => {}
+    }
+}
+
+fn is_origin_with_slash(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.ends_with('/'))
+}
+
+/// One key set twice to different values in one source, and one database for both services.
+fn contradictions(judged: &mut Judgement, facts: &Facts, set: &BTreeMap<(Option<&str>, &str), &Entry>) {
+    let file = |entry: &Entry| {
+        entry
+            .place
+            .rsplit_once(':')
+            .map_or(entry.place.clone(), |(file, _)| file.to_owned())
+    };
+    for (at, entry) in facts.entries.iter().enumerate() {
+        let earlier = facts.entries[..at]
+            .iter()
+            .find(|other| other.name() == entry.name() && file(other) == file(entry) && other.value != entry.value);
+        if let Some(earlier) = earlier {
+            let expected = format!("one value ({})", earlier.place);
+            judged.findings.push(Finding::new(
+                format!("{} twice", entry.name()),
+                expected,
+                "another value",
+                &entry.place,
+            ));
+        }
+    }
+    let path = |component: &'static str| {
+        set.get(&(Some(component), "DB_PATH"))
+            .or_else(|| set.get(&(None, "DB_PATH")))
+    };
+    if let (Some(directory), Some(bus)) = (path("directory"), path("bus"))
+        && (directory.component.is_some() || bus.component.is_some())
+        && directory
+            .plain()
+            .is_some_and(|value| !value.is_empty() && bus.plain() == Some(value))
+    {
+        let expected = format!("another file than the directory's ({})", directory.place);
+        judged.findings.push(Finding::new(
+            "bus DB_PATH",
+            expected,
+            "the same file: two schemas in one",
+            &bus.place,
+        ));
+    }
+}
+
+fn sources(facts: &Facts) -> String {
+    let mut files: Vec<&str> = facts
+        .entries
+        .iter()
+        .map(|entry| {
+            entry
+                .place
+                .rsplit_once(':')
+                .map_or(entry.place.as_str(), |(file, _)| file)
+        })
+        .collect();
+    files.dedup();
+    files.join(", ")
+}
+
+/// The same keys, and the same values where nothing speaks for a difference.
+#[must_use]
+pub fn compare(reference: &Facts, facts: &Facts, settings: &ConfigSettings) -> Judgement {
+    let mut judged = Judgement::default();
+    if reference.entries.is_empty() || facts.entries.is_empty() {
+        return judged;
+    }
+    let (expected, observed) = (effective(reference), effective(facts));
+    for (key, wanted) in &expected {
+        judged.items += 1;
+        let subject = format!("{} between environments", wanted.name());
+        let Some(seen) = observed.get(key) else {
+            let expected = format!("<set> ({})", wanted.place);
+            judged
+                .findings
+                .push(Finding::new(subject, expected, "<unset>", sources(facts)));
+            continue;
+        };
+        let is_own = known_keys::kind(key.1) == Some(Kind::Own) || settings.own.iter().any(|own| own == key.1);
+        match (&wanted.value, &seen.value) {
+            (Value::Plain(wanted), Value::Plain(seen_text)) if !is_own && wanted != seen_text => {
+                judged
+                    .findings
+                    .push(Finding::new(subject, short(wanted), short(seen_text), &seen.place));
+            }
+            (Value::Empty, Value::Empty) => {}
+            (Value::Empty, _) => judged
+                .findings
+                .push(Finding::new(subject, "set to nothing", "<set>", &seen.place)),
+            (_, Value::Empty) => judged
+                .findings
+                .push(Finding::new(subject, "<set>", "set to nothing", &seen.place)),
+            _ => {}
+        }
+    }
+    for (key, seen) in &observed {
+        if !expected.contains_key(key) {
+            let subject = format!("{} between environments", seen.name());
+            judged
+                .findings
+                .push(Finding::new(subject, "<unset>", "<set>", &seen.place));
+        }
+    }
+    judged
+}
+
+#[cfg(test)]
+mod tests;

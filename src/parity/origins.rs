@@ -1,0 +1,374 @@
+//! Finds the origins of APIs in the text of a page, script or document, each with its line and why it counts as one.
+//!
+//! A page names many addresses; an API's is recognised by what it is (local, the expected one, a name such as `api.`), by its
+//! path (`/health`), by the name it is given (`VITE_API_URL`), or, in a script, by standing alone in quotes: bundlers put
+//! `VITE_API_URL` in so, while links have a path.
+
+use serde::{Deserialize, Serialize};
+
+/// An origin of an API, as one place names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Literal {
+    /// `public-site`, `docs`, `dashboard`, `status-page`.
+    pub surface: String,
+    /// Scheme, host and port in lower case, `http` for `ws`; a default port is left out.
+    pub origin: String,
+    /// Whether it stands as a base, ending in a slash.
+    pub trailing_slash: bool,
+    /// Why it counts as an API's.
+    pub why: String,
+    /// File and line, or URL and line.
+    #[serde(rename = "where")]
+    pub place: String,
+}
+
+/// Routers and URL parsers of many bundles hold `http://localhost` as a base that is never asked.
+pub(crate) const DUMMY_BASE: &str = "perhaps a base for parsing addresses";
+
+/// What is known of origins beforehand.
+pub(crate) struct Known {
+    /// Hosts that are an API's in this or another environment.
+    pub(crate) apis: Vec<String>,
+    /// Origins or hosts that are none.
+    pub(crate) others: Vec<String>,
+}
+
+/// Hosts that many pages and bundles name and that are nobody's Beam.
+const NEVER_APIS: &[&str] = &[
+    "w3.org",
+    "github.com",
+    "githubusercontent.com",
+    "npmjs.com",
+    "npmjs.org",
+    "googleapis.com",
+    "gstatic.com",
+    "reactjs.org",
+    "react.dev",
+    "vuejs.org",
+    "vite.dev",
+    "vitejs.dev",
+    "mozilla.org",
+    "schema.org",
+    "reactrouter.com",
+    "radix-ui.com",
+    "jsdelivr.net",
+    "unpkg.com",
+    "cloudflare.com",
+    "algolia.net",
+    "algolia.com",
+    "stripe.com",
+    "example.com",
+    "example.org",
+    "json-schema.org",
+    "tailwindcss.com",
+];
+
+/// First words of hosts that serve an API.
+const API_WORDS: &[&str] = &["api", "bus", "directory", "backend", "gateway", "relay"];
+
+/// Paths that Beam's services have.
+const API_PATHS: &[&str] = &[
+    "/health",
+    "/release",
+    "/stats",
+    "/agents",
+    "/intents",
+    "/admin",
+    "/v1",
+    "/acl",
+    "/ws",
+    "/observability",
+    "/waitlist",
+    "/orgs",
+    "/beta-requests",
+    "/federation",
+    "/shield",
+];
+
+/// Words in the name of a variable that holds an API's address.
+const BASE_WORDS: &[&str] = &[
+    "api",
+    "directory_url",
+    "directoryurl",
+    "bus_url",
+    "busurl",
+    "baseurl",
+    "base_url",
+    "backend",
+    "endpoint",
+];
+
+/// Every origin of an API in a text. `is_script` for scripts; in HTML the inline scripts are found.
+pub(crate) fn scan(surface: &str, shown: &str, raw: &str, is_script: bool, known: &Known) -> Vec<Literal> {
+    // Escapes of JSON, JavaScript and HTML; lines stay as they are.
+    let text = raw
+        .replace("\\/", "/")
+        .replace("\\u002F", "/")
+        .replace("\\u002f", "/")
+        .replace("&#x2F;", "/")
+        .replace("&#47;", "/");
+    let scripts = if is_script { Vec::new() } else { inline_scripts(&text) };
+    let mut found: Vec<Literal> = Vec::new();
+    let (mut line, mut counted) = (1, 0);
+    for (at, _) in text.match_indices("://") {
+        line += text[counted..at].matches('\n').count();
+        counted = at;
+        let Some(address) = Address::at(&text, at) else {
+            continue;
+        };
+        let in_script = is_script || scripts.iter().any(|(from, to)| (*from..*to).contains(&at));
+        let Some(why) = address.why(&text, in_script, known) else {
+            continue;
+        };
+        let stands_alone = address.is_quoted && ["", "/"].contains(&address.path);
+        found.push(Literal {
+            surface: surface.to_owned(),
+            origin: address.origin(),
+            trailing_slash: stands_alone && address.path == "/" && (in_script || why.starts_with("named")),
+            why,
+            place: format!("{shown}:{line}"),
+        });
+    }
+    found.dedup();
+    found
+}
+
+fn inline_scripts(text: &str) -> Vec<(usize, usize)> {
+    let lower = text.to_ascii_lowercase();
+    let ends = |from: usize| lower[from..].find("</script").map_or(lower.len(), |end| from + end);
+    lower
+        .match_indices("<script")
+        .map(|(from, _)| (from, ends(from)))
+        .collect()
+}
+
+struct Address<'a> {
+    scheme: String,
+    host: String,
+    port: Option<&'a str>,
+    path: &'a str,
+    /// Where the scheme begins.
+    start: usize,
+    /// Whether it fills a quoted text.
+    is_quoted: bool,
+}
+
+impl<'a> Address<'a> {
+    fn at(text: &'a str, colon: usize) -> Option<Address<'a>> {
+        let before = &text[..colon];
+        let start = before
+            .rfind(|c: char| !c.is_ascii_alphabetic())
+            .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+        let scheme = before[start..].to_ascii_lowercase();
+        if !["http", "https", "ws", "wss"].contains(&scheme.as_str()) {
+            return None;
+        }
+        let rest = &text[colon + 3..];
+        let end = rest
+            .find(|c: char| c.is_whitespace() || "\"'`<>()\\,;{}|*$".contains(c))
+            .unwrap_or(rest.len());
+        let (whole, after) = (&rest[..end], rest[end..].chars().next());
+        let authority_end = whole.find(['/', '?', '#']).unwrap_or(whole.len());
+        let (authority, path) = whole.split_at(authority_end);
+        let authority = authority
+            .rsplit('@')
+            .next()
+            .unwrap_or(authority)
+            .trim_end_matches(['.', ':']);
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(six) => six.split_once(']').map(|(host, rest)| (host, rest.strip_prefix(':')))?,
+            None => authority
+                .split_once(':')
+                .map_or((authority, None), |(host, port)| (host, Some(port))),
+        };
+        let is_host = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-.:".contains(c));
+        let is_port = port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+        let is_named = host.contains(['.', ':']) || host.eq_ignore_ascii_case("localhost") || port.is_some();
+        let quote = before[..start].chars().next_back();
+        (is_host && is_port && is_named).then(|| Address {
+            scheme,
+            host: host.to_ascii_lowercase(),
+            port,
+            path,
+            start,
+            is_quoted: quote.is_some_and(|quote| "\"'`".contains(quote)) && after == quote,
+        })
+    }
+
+    fn origin(&self) -> String {
+        let scheme = if self.scheme.starts_with("http") {
+            self.scheme.as_str()
+        } else if self.scheme == "ws" {
+            "http"
+        } else {
+            "https"
+        };
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        match self.port {
+            Some(port) if port != if scheme == "http" { "80" } else { "443" } => format!("{scheme}://{host}:{port}"),
+            _ => format!("{scheme}://{host}"),
+        }
+    }
+
+    fn why(&self, text: &str, in_script: bool, known: &Known) -> Option<String> {
+        let is = |name: &String| *name == self.host || *name == self.origin();
+        let below = |domain: &&str| self.host == **domain || self.host.ends_with(&format!(".{domain}"));
+        if known.apis.iter().any(is) {
+            return Some("the API of an environment".to_owned());
+        }
+        if known.others.iter().any(is) || NEVER_APIS.iter().any(|domain| below(&domain)) {
+            return None;
+        }
+        if let Some(name) = self.name_before(text) {
+            return Some(format!("named {name}"));
+        }
+        if is_local(&self.host) {
+            let is_dummy = in_script && self.host == "localhost" && self.port.is_none() && self.path.is_empty();
+            return Some(
+                if is_dummy {
+                    DUMMY_BASE
+                } else {
+                    "an address of this machine"
+                }
+                .to_owned(),
+            );
+        }
+        let first = self.host.split('.').next().unwrap_or_default();
+        if first.split('-').any(|word| API_WORDS.contains(&word)) && self.host.matches('.').count() > 1 {
+            return Some("a host with the name of an API".to_owned());
+        }
+        if API_PATHS.iter().any(|path| has_path(self.path, path)) {
+            return Some("a path of the API".to_owned());
+        }
+        if !self.scheme.starts_with("http") {
+            return Some("a WebSocket".to_owned());
+        }
+        let stands_alone = self.is_quoted && ["", "/"].contains(&self.path);
+        (in_script && stands_alone).then(|| "a bare origin in a script".to_owned())
+    }
+
+    /// The name that is given the address: `VITE_API_URL: "…"`, `const apiBase = "…"`, `data-api-url="…"`,
+    /// `<meta name="api" content="…">`.
+    fn name_before(&self, text: &str) -> Option<String> {
+        let mut from = self.start.saturating_sub(80);
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        let before = &text[from..self.start];
+        let line = before.rsplit('\n').next().unwrap_or(before);
+        let trimmed = line.trim_end_matches(|c: char| c.is_whitespace() || "\"'`=:?|(".contains(c));
+        if trimmed.len() == line.len() {
+            return None;
+        }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "_-$.".contains(c);
+        let name = trimmed.rsplit(|c: char| !is_name(c)).next().unwrap_or_default();
+        let speaks_of_api = |text: &str| {
+            let lower = text.to_ascii_lowercase();
+            BASE_WORDS.iter().any(|word| lower.contains(word))
+        };
+        if speaks_of_api(name) {
+            return Some(name.to_owned());
+        }
+        let tag = line.rsplit('<').next().unwrap_or_default();
+        (tag.starts_with("meta") && name == "content" && speaks_of_api(tag)).then(|| "in a meta element".to_owned())
+    }
+}
+
+fn has_path(path: &str, of_api: &str) -> bool {
+    path.strip_prefix(of_api)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+}
+
+/// Whether a host is the reader's own machine or one that only a container network knows.
+pub(crate) fn is_local(host: &str) -> bool {
+    let private = ["127.", "0.0.0.0", "10.", "192.168."]
+        .iter()
+        .any(|start| host.starts_with(start));
+    let of_docker = (16..32).any(|second| host.starts_with(&format!("172.{second}.")));
+    let named = host == "localhost"
+        || host == "::1"
+        || [".localhost", ".local", ".internal"]
+            .iter()
+            .any(|end| host.ends_with(end));
+    let is_address = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    named || !host.contains(['.', ':']) || (is_address && (private || of_docker))
+}
+
+/// Host and origin of an address; `None` for another text.
+pub(crate) fn parsed(url: &str) -> Option<(String, String)> {
+    let address = Address::at(url, url.find("://")?)?;
+    (address.start == 0).then(|| (address.host.clone(), address.origin()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Known {
+        Known {
+            apis: vec!["api.beam.test".to_owned()],
+            others: vec!["https://beam.test".to_owned()],
+        }
+    }
+
+    fn origins(text: &str, is_script: bool) -> Vec<String> {
+        scan("s", "f", text, is_script, &known())
+            .into_iter()
+            .map(|one| format!("{} {}", one.origin, one.place))
+            .collect()
+    }
+
+    #[test]
+    fn an_address_is_found_with_its_line_in_a_minified_bundle() {
+        let text = "/*!x*/\nimport\"./a.js\";const B=\"https://api.beam.test\",r=`https://old.beam.invalid`;fetch(B+\"/health\")";
+        assert_eq!(
+            origins(text, true),
+            ["https://api.beam.test f:2", "https://old.beam.invalid f:2"]
+        );
+    }
+
+    #[test]
+    fn links_and_name_spaces_are_no_apis() {
+        let text = "<a href=\"https://beam.test\">x</a> <a href='https://partner.invalid/'>y</a> <svg xmlns=\"http://www.w3.org/2000/svg\">";
+        assert_eq!(origins(text, false), [""; 0]);
+        assert_eq!(
+            origins(
+                "throw Error(\"see https://react.dev/errors/\"+c);a=\"http://www.w3.org/1999/xlink\"",
+                true
+            ),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn each_way_to_name_an_api_is_seen() {
+        for (text, origin) in [
+            ("curl http://localhost:3100/health", "http://localhost:3100"),
+            ("VITE_API_URL=https://x.invalid", "https://x.invalid"),
+            (
+                "<meta name=\"beam-api\" content=\"https://y.invalid\">",
+                "https://y.invalid",
+            ),
+            ("see https://z.fly.dev/v1/beam/history", "https://z.fly.dev"),
+            ("new WebSocket('wss://w.invalid/live')", "https://w.invalid"),
+            ("{\"a\":\"https:\\/\\/api.old.invalid\\/x\"}", "https://api.old.invalid"),
+            ("HTTPS://API.BEAM.TEST:443/x", "https://api.beam.test"),
+            ("<script>fetch(\"https://q.invalid\")</script>", "https://q.invalid"),
+            ("http://[::1]:3100/", "http://[::1]:3100"),
+            ("http://directory:3100/x", "http://directory:3100"),
+        ] {
+            assert_eq!(origins(text, false), [format!("{origin} f:1")], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_base_that_ends_in_a_slash_is_seen() {
+        let slash = |text: &str| scan("s", "f", text, true, &known())[0].trailing_slash;
+        assert!(slash("a=\"https://api.beam.test/\""));
+        assert!(!slash("a=\"https://api.beam.test/health/\""));
+    }
+}

@@ -1,0 +1,152 @@
+//! `parity`: compares environments, writes evidence, captures and the report.
+
+use crate::exit::ExitCode;
+use crate::{drill, environments, refuse};
+use recovery_drills::deployment::compared::Aspect;
+use recovery_drills::drills::context::chain;
+use recovery_drills::drills::reference;
+use recovery_drills::evidence::{ParityEvidence, write_atomically};
+use recovery_drills::parity::capture::Capture;
+use recovery_drills::parity::perform::{self, Request, Subject};
+use recovery_drills::report;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the report of a comparison lies below the reports folder.
+pub(crate) const PARITY_CHECK: &str = "1.0.0-parity-check.md";
+
+/// The reference where several environments are compared and none is named first.
+const REFERENCE: &str = "production";
+
+/// Flags of `parity`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  cargo xtask parity\n  \
+                        cargo xtask parity --environment production --environment staging\n  \
+                        cargo xtask parity --environment production --against capture-production.json")]
+pub(crate) struct Options {
+    /// An environment by name (without .toml) or path; repeat it, the first is the reference [default: all of the folder,
+    /// with production as the reference]
+    #[arg(long)]
+    environment: Vec<String>,
+    /// Folder of the environment files
+    #[arg(long, default_value = "fixtures/environments")]
+    environments: PathBuf,
+    /// An earlier environment capture: what changed since
+    #[arg(long, value_name = "CAPTURE")]
+    against: Option<PathBuf>,
+    /// Folder that the report is written to
+    #[arg(long, default_value = "reports")]
+    reports: PathBuf,
+    /// Print the evidence document alone on standard output
+    #[arg(long)]
+    json: bool,
+    /// No closing lines
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Compares.
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let request = match request(options) {
+        Ok(request) => request,
+        Err(message) => return refuse(ExitCode::Usage, &message),
+    };
+    let evidence = match performed(&request) {
+        Ok(evidence) => evidence,
+        Err(code) => return code,
+    };
+    let path = options.reports.join(PARITY_CHECK);
+    let written = write(&evidence, &path);
+    if options.json {
+        print!("{}", evidence.to_json());
+    }
+    if !options.quiet {
+        say(&evidence, &request);
+        eprintln!("report:   {}", path.display());
+    }
+    match written {
+        Ok(()) => evidence.verdict.into(),
+        Err(message) => refuse(ExitCode::Inconclusive, &message),
+    }
+}
+
+/// Observes and compares, until it is done or interrupted.
+pub(crate) fn performed(request: &Request) -> Result<ParityEvidence, ExitCode> {
+    let runtime = drill::runtime().map_err(|message| refuse(ExitCode::Inconclusive, &message))?;
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = perform::perform(request) => Some(ended),
+            () = drill::interrupted() => None,
+        }
+    });
+    match ended {
+        Some(Ok(evidence)) => Ok(evidence),
+        Some(Err(error)) => Err(refuse(ExitCode::Inconclusive, &chain(&error))),
+        None => Err(refuse(ExitCode::Interrupted, "interrupted; nothing was changed")),
+    }
+}
+
+/// The closing lines of a comparison.
+pub(crate) fn say(evidence: &ParityEvidence, request: &Request) {
+    eprint!("{}", report::parity::lines(evidence));
+    let folder = request.runs.join(&evidence.run.id);
+    eprintln!("evidence: {}", folder.join("evidence.json").display());
+}
+
+/// Writes the Markdown of a comparison.
+pub(crate) fn write(evidence: &ParityEvidence, path: &Path) -> Result<(), String> {
+    let text = report::parity::render(evidence, &evidence.digest());
+    write_atomically(path, &text).map_err(|error| chain(&error))
+}
+
+fn request(options: &Options) -> Result<Request, String> {
+    let mut names = options.environment.clone();
+    if names.is_empty() {
+        names = environments::known(&options.environments);
+        // Stable: the others stay in their order.
+        names.sort_by_key(|name| name != REFERENCE);
+    }
+    if names.is_empty() {
+        return Err(format!(
+            "no environment file in {}; give --environments a folder of *.toml, or --environment a file",
+            options.environments.display()
+        ));
+    }
+    let subjects = names
+        .iter()
+        .map(|name| environments::load(name, &options.environments))
+        .collect::<Result<Vec<Subject>, String>>()?;
+    let mut met = BTreeSet::new();
+    if let Some(twice) = subjects.iter().find(|subject| !met.insert(&subject.environment.name)) {
+        return Err(format!(
+            "two of the environments are named {:?}; give each file a name of its own",
+            twice.environment.name
+        ));
+    }
+    let against = match &options.against {
+        Some(path) => {
+            let capture = Capture::read(path).map_err(|error| chain(&error))?;
+            if !met.contains(&capture.environment) {
+                return Err(format!(
+                    "--against: {} is a capture of {:?}, which is not among the environments; add --environment {}",
+                    path.display(),
+                    capture.environment,
+                    capture.environment
+                ));
+            }
+            Some((capture, path.display().to_string()))
+        }
+        None => None,
+    };
+    Ok(Request {
+        subjects,
+        against,
+        aspects: &Aspect::ALL,
+        patience: Duration::ZERO,
+        drill: ParityEvidence::DRILL,
+        runs: reference::runs_folder(),
+        command: drill::command_line(),
+        harness_git_sha: drill::git_sha(),
+    })
+}

@@ -1,0 +1,91 @@
+//! `smoke`: does one environment state the release that was just deployed, and do its surfaces use its API?
+
+use crate::exit::ExitCode;
+use crate::{drill, environments, parity, refuse};
+use recovery_drills::deployment::compared::Aspect;
+use recovery_drills::drills::reference;
+use recovery_drills::parity::perform::Request;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is asked of a deployment that rolls out.
+const ASPECTS: &[Aspect] = &[Aspect::Release, Aspect::ApiUrl, Aspect::StatusPage];
+
+/// Flags of `smoke`.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask smoke --environment staging --version 1.6.0\n  \
+                        cargo xtask smoke --environment production --sha 0123456 --wait 120"
+)]
+pub(crate) struct Options {
+    /// The environment by name (without .toml) or path
+    #[arg(long)]
+    environment: String,
+    /// Folder of the environment files
+    #[arg(long, default_value = "fixtures/environments")]
+    environments: PathBuf,
+    /// The expected version [default: as the environment says]
+    #[arg(long)]
+    version: Option<String>,
+    /// The expected commit, 7 to 40 digits [default: as the environment says]
+    #[arg(long)]
+    sha: Option<String>,
+    /// The expected time of deployment, RFC 3339 [default: as the environment says]
+    #[arg(long)]
+    deployed_at: Option<String>,
+    /// Look again for so many seconds while the environment is not as expected
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
+    /// Print the evidence document alone on standard output
+    #[arg(long)]
+    json: bool,
+    /// No closing lines
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Looks, until it is as expected or the time is over.
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let mut subject = match environments::load(&options.environment, &options.environments) {
+        Ok(subject) => subject,
+        Err(message) => return refuse(ExitCode::Usage, &message),
+    };
+    let release = &mut subject.environment.release;
+    for (stated, given) in [
+        (&mut release.version, &options.version),
+        (&mut release.git_sha, &options.sha),
+        (&mut release.deployed_at, &options.deployed_at),
+    ] {
+        if given.is_some() {
+            stated.clone_from(given);
+        }
+    }
+    if release.version.is_none() && release.git_sha.is_none() && release.deployed_at.is_none() && release.from.is_none()
+    {
+        return refuse(
+            ExitCode::Usage,
+            "nothing says which release is expected; give --version, --sha or --deployed-at, or [release] in the environment's file",
+        );
+    }
+    let request = Request {
+        subjects: vec![subject],
+        against: None,
+        aspects: ASPECTS,
+        patience: Duration::from_secs(options.wait),
+        drill: "smoke",
+        runs: reference::runs_folder(),
+        command: drill::command_line(),
+        harness_git_sha: drill::git_sha(),
+    };
+    let evidence = match parity::performed(&request) {
+        Ok(evidence) => evidence,
+        Err(code) => return code,
+    };
+    if options.json {
+        print!("{}", evidence.to_json());
+    }
+    if !options.quiet {
+        parity::say(&evidence, &request);
+    }
+    evidence.verdict.into()
+}
