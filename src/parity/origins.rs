@@ -220,7 +220,7 @@ impl<'a> Address<'a> {
         if known.apis.iter().any(is) {
             return Some("the API of an environment".to_owned());
         }
-        if known.others.iter().any(is) || NEVER_APIS.iter().any(|domain| below(&domain)) {
+        if known.others.iter().any(is) || NEVER_APIS.iter().any(below) {
             return None;
         }
         if let Some(name) = self.name_before(text) {
