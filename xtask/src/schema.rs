@@ -266,11 +266,16 @@ fn created(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
     let connected = runtime.block_on(containers::connect(&mut request));
     connected.map_err(|message| (ExitCode::Usage, message))?;
     let progress = progress(options);
+    let engine = request.engine.clone();
     let created = runtime.block_on(async {
-        tokio::select! {
+        let created = tokio::select! {
             created = schema_gate::created(request, progress) => Some(created),
             () = drill::interrupted() => None,
+        };
+        if let (None, Some(engine)) = (&created, engine) {
+            engine.remove_own().await;
         }
+        created
     });
     match created {
         Some(Ok(schemas)) => Ok(Some(Observed { schemas, origin })),
