@@ -238,7 +238,9 @@ fn observed(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
     if let (Some(path), Some(service)) = (&options.sql, service) {
         let text =
             std::fs::read_to_string(path).map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
-        let schema = schema_of_sql(&text, path).map_err(|error| usage(chain(&error)))?;
+        // SQLite repeats the whole text behind its first line.
+        let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
+        let schema = schema_of_sql(&text, path).map_err(|error| usage(first_line(chain(&error))))?;
         return Ok(Some(one(service, schema, path)));
     }
     if service.is_some() {
