@@ -282,11 +282,18 @@ impl Sides<'_> {
         };
         match (find(self.locked), find(self.observed)) {
             (None, Some(new)) => self.of_new_column(&new, &one.observed),
-            (Some(_), None) => (
-                Class::Breaking,
-                format!("dropped (was {})", one.expected),
-                "a restored older file still holds its values, but nothing reads them any more".to_owned(),
-            ),
+            (Some(was), None) => {
+                let told = if was.not_null && was.default.is_none() {
+                    "a restored older file still demands a value and refuses rows that are written without"
+                } else {
+                    "a restored older file still holds its values, but nothing reads them any more"
+                };
+                (
+                    Class::Breaking,
+                    format!("dropped (was {})", one.expected),
+                    told.to_owned(),
+                )
+            }
             (Some(was), Some(is)) => of_changed_column(&was, &is, one),
             (None, None) => changed(one, "a restored older file keeps the old column"),
         }

@@ -238,7 +238,9 @@ fn observed(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
     if let (Some(path), Some(service)) = (&options.sql, service) {
         let text =
             std::fs::read_to_string(path).map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
-        let schema = schema_of_sql(&text, path).map_err(|error| usage(chain(&error)))?;
+        // SQLite repeats the whole text behind its first line.
+        let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
+        let schema = schema_of_sql(&text, path).map_err(|error| usage(first_line(chain(&error))))?;
         return Ok(Some(one(service, schema, path)));
     }
     if service.is_some() {
@@ -266,11 +268,16 @@ fn created(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
     let connected = runtime.block_on(containers::connect(&mut request));
     connected.map_err(|message| (ExitCode::Usage, message))?;
     let progress = progress(options);
+    let engine = request.engine.clone();
     let created = runtime.block_on(async {
-        tokio::select! {
+        let created = tokio::select! {
             created = schema_gate::created(request, progress) => Some(created),
             () = drill::interrupted() => None,
+        };
+        if let (None, Some(engine)) = (&created, engine) {
+            engine.remove_own().await;
         }
+        created
     });
     match created {
         Some(Ok(schemas)) => Ok(Some(Observed { schemas, origin })),
