@@ -88,11 +88,12 @@ fn told(fault: &Fault, outcome: &Outcome, detected: bool, began: Instant) -> Ste
     } else {
         detected
     };
-    let names: Vec<&str> = outcome.failed.iter().map(|id| id.name()).collect();
+    let list = |ids: &[CheckId]| ids.iter().map(|id| id.name()).collect::<Vec<_>>().join(", ");
     let detail = match &outcome.error {
         Some(error) => error.clone(),
-        None if names.is_empty() => "no drift".to_owned(),
-        None => format!("drift of {}", names.join(", ")),
+        None if !outcome.failed.is_empty() => format!("drift of {}", list(&outcome.failed)),
+        None if !outcome.unseen.is_empty() => format!("nothing seen of {}", list(&outcome.unseen)),
+        None => "no drift".to_owned(),
     };
     Step {
         name: fault.id.0.clone(),

@@ -216,11 +216,11 @@ impl<'a> Address<'a> {
 
     fn why(&self, text: &str, in_script: bool, known: &Known) -> Option<String> {
         let is = |name: &String| *name == self.host || *name == self.origin();
-        let below = |domain: &&str| self.host == **domain || self.host.ends_with(&format!(".{domain}"));
+        let below = |domain: &str| self.host == *domain || self.host.ends_with(&format!(".{domain}"));
         if known.apis.iter().any(is) {
             return Some("the API of an environment".to_owned());
         }
-        if known.others.iter().any(is) || NEVER_APIS.iter().any(below) {
+        if known.others.iter().any(is) || NEVER_APIS.iter().any(|domain| below(domain)) {
             return None;
         }
         if let Some(name) = self.name_before(text) {

@@ -73,7 +73,10 @@ pub async fn perform(request: &Request) -> Result<ParityEvidence, StoreError> {
             captures.push(capture);
         }
         let compared = compare(&captures, &environments, earlier, request.aspects, started);
-        let verdict = Verdict::worst(compared.checks.iter().map(|record| record.verdict));
+        // A comparison of one environment with nothing is none.
+        let alone = request.drill == ParityEvidence::DRILL && !compared.not_asked.is_empty();
+        let verdicts = compared.checks.iter().map(|record| record.verdict);
+        let verdict = Verdict::worst(verdicts.chain(alone.then_some(Verdict::Inconclusive)));
         let left = request.patience.saturating_sub(began.elapsed());
         if verdict == Verdict::Pass || left.is_zero() {
             break (captures, compared, verdict);
@@ -310,6 +313,11 @@ fn reasons(compared: &Compared) -> Vec<String> {
         };
         reasons.push(format!("{} of {}: {cause}", record.id, record.environment));
     }
+    let not_asked = compared
+        .not_asked
+        .iter()
+        .map(|question| format!("{}: {}", question.id, question.reason));
+    reasons.extend(not_asked);
     reasons
 }
 

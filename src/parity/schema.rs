@@ -131,6 +131,7 @@ pub fn judge(facts: &Facts) -> Judgement {
         |(service, seen): (&Service, &Seen)| format!("{service} {}", seen.shape.get(..12).unwrap_or(&seen.shape));
     let all: Vec<String> = facts.databases.iter().map(shown).collect();
     let mut judged = Judgement {
+        expected: "each service's own tables, as in the reference".to_owned(),
         observed: if all.is_empty() {
             "no schema seen".to_owned()
         } else {

@@ -249,6 +249,37 @@ fn neither_environment_with_a_release_is_inconclusive() {
 }
 
 #[test]
+fn one_environment_alone_is_inconclusive() {
+    let folder = folder();
+    let staging = environments().join("staging.toml").display().to_string();
+    let output = parity(folder.path(), &["--json", "--environment", &staging]);
+    assert_eq!(output.status.code(), Some(3), "{}", evidence(&output)["reasons"]);
+}
+
+#[test]
+fn smoke_holds_the_release_against_what_was_deployed() {
+    let folder = folder();
+    let staging = environments().join("staging.toml").display().to_string();
+    let smoke = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .args(["smoke", "--environment", &staging])
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("CARGO_TARGET_DIR", folder.path().join("target"))
+            .stdin(Stdio::null())
+            .output();
+        output.expect("the command runs").status.code()
+    };
+    assert_eq!(smoke(&["--version", "1.6.0", "--sha", "0123456"]), Some(0));
+    assert_eq!(smoke(&["--version", "1.7.0"]), Some(1));
+    assert_eq!(
+        smoke(&["--deployed-at", "2026-04-02T00:00:00Z", "--wait", "1"]),
+        Some(1)
+    );
+    assert_eq!(smoke(&["--environments", "nowhere", "--version"]), Some(2));
+}
+
+#[test]
 fn the_node_that_runs_is_asked_by_its_command() {
     let asked = |version: &str| {
         changed(|text| {
