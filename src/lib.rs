@@ -38,5 +38,8 @@ pub mod drills;
 /// Compares environments by observing each one; no drill, nothing is written to them.
 pub mod parity;
 
+/// When a drill is due, and what evidence of it still counts.
+pub mod cadence;
+
 /// Evidence in, text out.
 pub mod report;

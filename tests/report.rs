@@ -53,6 +53,7 @@ fn passed() -> Evidence {
             },
             command: "cargo xtask drill --environment staging".to_owned(),
             from: None,
+            release: Default::default(),
         },
         environments_reset: vec!["staging (clean and restored instances)".to_owned()],
         commands: vec!["cargo xtask drill --environment staging".to_owned()],

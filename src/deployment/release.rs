@@ -1,6 +1,10 @@
 //! Release truth: the triple that a service states of itself.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Fewer digits of a commit tell too little.
+const FEWEST_DIGITS: usize = 7;
 
 /// Version, commit and time of a deployment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,4 +15,71 @@ pub struct Release {
     pub git_sha: Option<String>,
     /// RFC 3339.
     pub deployed_at: Option<String>,
+}
+
+impl Release {
+    /// Whether this is the release of which `stated` says version or commit: a `v` before the version does not matter, a
+    /// commit may be cut to 7 digits. What `stated` leaves out is not asked; what this one leaves out does not agree.
+    #[must_use]
+    pub fn is(&self, stated: &Release) -> bool {
+        let version = |text: &str| text.strip_prefix('v').unwrap_or(text).to_owned();
+        let same_version = match (&stated.version, &self.version) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(one), Some(other)) => version(one) == version(other),
+        };
+        let same_commit = match (&stated.git_sha, &self.git_sha) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(one), Some(other)) => is_same_commit(one, other),
+        };
+        same_version && same_commit
+    }
+}
+
+fn is_same_commit(one: &str, other: &str) -> bool {
+    let (one, other) = (one.to_lowercase(), other.to_lowercase());
+    let digits = one.len().min(other.len());
+    digits >= FEWEST_DIGITS && one.get(..digits) == other.get(..digits)
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.version.as_deref().unwrap_or("no version");
+        match &self.git_sha {
+            Some(sha) => write!(f, "{version} ({})", sha.get(..12).unwrap_or(sha)),
+            None => f.write_str(version),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(version: &str, sha: &str) -> Release {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Release {
+            version: some(version),
+            git_sha: some(sha),
+            deployed_at: None,
+        }
+    }
+
+    #[test]
+    fn a_release_is_the_stated_one_by_version_and_commit() {
+        let seen = release("1.6.0", "0123456789abcdef0123456789abcdef01234567");
+        assert!(seen.is(&release("", "")));
+        assert!(seen.is(&release("v1.6.0", "0123456")));
+        assert!(!seen.is(&release("1.6.1", "")));
+        assert!(!seen.is(&release("1.6.0", "0123457")));
+        // Six digits tell too little.
+        assert!(!seen.is(&release("", "012345")));
+    }
+
+    #[test]
+    fn what_is_not_seen_does_not_agree() {
+        assert!(!release("", "").is(&release("1.6.0", "")));
+        assert!(!release("1.6.0", "").is(&release("1.6.0", "0123456")));
+    }
 }

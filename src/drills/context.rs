@@ -3,6 +3,7 @@
 use crate::deployment::Service;
 use crate::deployment::environment::Environment;
 use crate::deployment::environment::RuntimeKind;
+use crate::deployment::release::Release;
 use crate::drills::clock::{Clock, Moment};
 use crate::drills::instances::Containers;
 pub(crate) use crate::drills::run_folder::private_folder;
@@ -449,6 +450,7 @@ fn empty_evidence(request: &DrillRequest, id: String) -> Evidence {
             },
             command: request.command.clone(),
             from: request.from.as_ref().map(|from| from.display().to_string()),
+            release: Release::default(),
         },
         environments_reset: Vec::new(),
         commands: Vec::new(),

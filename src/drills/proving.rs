@@ -55,6 +55,7 @@ pub fn name_components(context: &mut DrillContext, deployment: &Deployment) {
         version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         sqlite_version: Some(summary::sqlite_version().to_owned()),
     });
+    context.evidence.run.release = deployment.release.clone();
     for service in Service::ALL {
         context.component(Component {
             name: service.name().to_owned(),

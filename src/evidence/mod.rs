@@ -6,6 +6,7 @@ mod bound;
 mod finding;
 mod ids;
 mod junit;
+mod outcome;
 mod parity;
 mod record;
 mod redaction;
@@ -20,6 +21,7 @@ pub use bound::{lower_bound_percent, upper_bound_percent};
 pub use finding::{CheckRecord, Finding, Judgement};
 pub use ids::{CheckId, FaultId};
 pub use junit::{Unexplained, UnexplainedEnding};
+pub use outcome::Outcome;
 pub use parity::{AspectRecord, ComparedEnvironment, Drift, Intended, Observation, ParityEvidence};
 pub use record::{
     Component, Detection, Evidence, Harness, NotAsked, Objectives, Polarity, Run, SchemaPrints, SnapshotRecord, Step,

@@ -4,6 +4,7 @@
 //! key is always there, `null` where not measured.
 
 use crate::deployment::Service;
+use crate::deployment::release::Release;
 use crate::evidence::{CheckId, CheckRecord, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,9 @@ pub struct Run {
     pub command: String,
     /// The set given to `--from`, as it was given.
     pub from: Option<String>,
+    /// The release that was drilled, or that the reference environment states; the check `release` proves it.
+    #[serde(default)]
+    pub release: Release,
 }
 
 /// The harness that wrote the evidence.

@@ -357,6 +357,10 @@ fn envelope(request: &Request, id: String, started: Timestamp, captures: &[Captu
             },
             command: request.command.clone(),
             from: None,
+            release: captures
+                .first()
+                .map(|capture| capture.release.shown())
+                .unwrap_or_default(),
         },
         environments: environments.collect(),
         drifts: Vec::new(),

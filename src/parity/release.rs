@@ -236,6 +236,19 @@ fn field<'a>(release: &'a Release, name: &str) -> Option<&'a str> {
     }
 }
 
+impl Facts {
+    /// The release of the environment in one triple: what it states, each value where it was seen first.
+    #[must_use]
+    pub(crate) fn shown(&self) -> Release {
+        let value = |name: &str| first(self, name).map(|(value, _)| value.to_owned());
+        Release {
+            version: value("version"),
+            git_sha: value("gitSha"),
+            deployed_at: value("deployedAt"),
+        }
+    }
+}
+
 /// The first value that any place states.
 fn first<'a>(facts: &'a Facts, name: &str) -> Option<(&'a str, &'a str)> {
     facts

@@ -6,6 +6,12 @@
 /// What is said of a run that was killed.
 pub mod aborted;
 
+/// The cut checklist, kept beside the lines of people.
+pub mod checklist;
+
+/// What GitHub reads of a step: annotations, outputs, job summaries.
+pub mod github;
+
 /// The Markdown report for operators and auditors.
 pub mod markdown;
 

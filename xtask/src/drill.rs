@@ -2,7 +2,7 @@
 
 use crate::exit::ExitCode;
 use crate::progress::Lines;
-use crate::{containers, environments, refuse, report};
+use crate::{containers, environments, github, refuse, report};
 use recovery_drills::deployment::Service;
 use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
@@ -132,7 +132,8 @@ fn close(options: &Options, evidence: &Evidence, runs: &Path) -> ExitCode {
         );
         eprintln!("report:   {}", path.display());
     }
-    if let Err(message) = written {
+    let told = github::tell_drill(evidence, &runs.join(&evidence.run.id), &path);
+    if let Err(message) = written.and(told) {
         return refuse(ExitCode::Fail, &message);
     }
     if evidence.run.interrupted {

@@ -1,13 +1,16 @@
 //! `faults`: runs the fault catalogue and prints the detection power.
 
 use crate::exit::ExitCode;
+use crate::outcome::{self, Began};
 use crate::progress::Lines;
-use crate::{containers, drill, refuse};
+use crate::{containers, drill, github, refuse};
+use recovery_drills::cadence::collect::detection_summary;
 use recovery_drills::drills::context::{DrillRequest, Progress, Quiet, broken_runs, clean_broken_run};
 use recovery_drills::drills::detection::{self, Campaign};
 use recovery_drills::drills::score::Score;
-use recovery_drills::evidence::{CheckId, Finding, lower_bound_percent, upper_bound_percent};
+use recovery_drills::evidence::{CheckId, Finding, Outcome, lower_bound_percent, upper_bound_percent};
 use recovery_drills::faults::catalogue::{Catalogue, Wanted};
+use recovery_drills::report::github::{Level, annotation, shown};
 use std::path::PathBuf;
 
 /// Budget of the recovery time in every trial, in milliseconds.
@@ -118,6 +121,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
         return refuse(ExitCode::Usage, &message);
     }
     let (engine, runs) = (request.engine.clone(), request.runs.clone());
+    let (began, asked) = (Began::now(), request.clone());
     let campaign = Campaign {
         request,
         catalogue,
@@ -150,7 +154,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
         ended
     });
     match ended {
-        Some(Ok(score)) => close(&options, &score),
+        Some(Ok(score)) => close(&options, &score, &asked, &began),
         Some(Err(usage)) => refuse(ExitCode::Usage, &usage.to_string()),
         None => refuse(ExitCode::Interrupted, "interrupted; nothing is scored"),
     }
@@ -196,7 +200,10 @@ fn catalogue(options: &Options) -> Result<Catalogue, String> {
         .map_err(|error| recovery_drills::drills::context::chain(&error))
 }
 
-fn close(options: &Options, score: &Score) -> ExitCode {
+fn close(options: &Options, score: &Score, asked: &DrillRequest, began: &Began) -> ExitCode {
+    if let Err(message) = leave(options, score, asked, began) {
+        return refuse(ExitCode::Inconclusive, &message);
+    }
     if options.json {
         match serde_json::to_string_pretty(score) {
             Ok(text) => println!("{text}"),
@@ -212,6 +219,43 @@ fn close(options: &Options, score: &Score) -> ExitCode {
         print_score(score);
     }
     score.verdict().into()
+}
+
+/// Leaves the record of a whole catalogue, and tells GitHub; a part of the catalogue proves less than the cut asks for.
+fn leave(options: &Options, score: &Score, asked: &DrillRequest, began: &Began) -> Result<(), String> {
+    let (detected, injected) = (score.detected() as u64, score.faults.len() as u64);
+    let summary = detection_summary(detected, injected, score.false_alarms, score.clean_runs);
+    let is_whole = options.only.is_empty()
+        && options.group.is_empty()
+        && !options.at_rest
+        && options.random == 0
+        && options.force_pass.is_none()
+        && options.from.is_none();
+    if is_whole {
+        let result = serde_json::to_value(score).map_err(|error| error.to_string())?;
+        let ended = (score.verdict(), summary.clone(), result);
+        let path = outcome::leave(Outcome::CATALOGUE, asked, began, None, ended)?;
+        if !options.quiet {
+            eprintln!("outcome: {}", path.display());
+        }
+    }
+    let verdict = score.verdict();
+    let missed = score.faults.iter().filter(|fault| !fault.detected);
+    let mut annotations: Vec<String> = missed
+        .map(|fault| {
+            let error = fault.error.as_deref().unwrap_or("no check that it names failed");
+            annotation(Level::Error, None, &format!("fault {} missed", fault.id), error)
+        })
+        .collect();
+    annotations.extend(score.alarms.iter().map(|finding| {
+        let message = format!(
+            "{}: expected {}, observed {}",
+            finding.subject, finding.expected, finding.observed
+        );
+        annotation(Level::Error, None, "alarm without a fault", &message)
+    }));
+    let text = format!("## Fault catalogue: {}\n\n{summary}\n", verdict.word().to_uppercase());
+    github::tell(&shown(annotations), &[("verdict", verdict.word())], &text)
 }
 
 fn names(ids: &[CheckId]) -> String {

@@ -1,13 +1,17 @@
 //! Thin commands over the library: parse flags, call it, map the verdict to an exit code. No rule of its own.
 
+mod checklist;
 mod containers;
 mod doctor;
 mod drill;
 mod environments;
 mod exit;
 mod faults;
+mod github;
 mod new;
+mod outcome;
 mod parity;
+mod plan;
 mod progress;
 mod report;
 mod schema;
@@ -50,6 +54,10 @@ enum Command {
     Report(report::Options),
     /// The gate on schema changes: compare with the locked schemas, or accept a change
     Schema(schema::Options),
+    /// The boxes of a cut, ticked by evidence only; writes reports/1.0.0-cut-checklist.md
+    Checklist(checklist::Options),
+    /// What a scheduled workflow has to do today: once a sprint, for which environments
+    Plan(plan::Options),
     /// Take or verify a snapshot by itself
     #[command(subcommand)]
     Snapshot(snapshot::Command),
@@ -75,6 +83,8 @@ fn main() -> std::process::ExitCode {
         Command::Faults(options) => faults::run(options),
         Command::Report(options) => report::run(&options),
         Command::Schema(options) => schema::run(&options),
+        Command::Checklist(options) => checklist::run(&options),
+        Command::Plan(options) => plan::run(&options),
         Command::Snapshot(command) => snapshot::run(command),
         Command::Doctor(options) => doctor::run(&options),
         Command::Test(options) => test::run(&options),

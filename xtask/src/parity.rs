@@ -1,7 +1,7 @@
 //! `parity`: compares environments, writes evidence, captures and the report.
 
 use crate::exit::ExitCode;
-use crate::{drill, environments, refuse};
+use crate::{drill, environments, github, refuse};
 use recovery_drills::deployment::compared::Aspect;
 use recovery_drills::drills::context::chain;
 use recovery_drills::drills::reference;
@@ -65,7 +65,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         say(&evidence, &request);
         eprintln!("report:   {}", path.display());
     }
-    match written {
+    let told = github::tell_comparison(&evidence, &request.runs.join(&evidence.run.id), &path);
+    match written.and(told) {
         Ok(()) => evidence.verdict.into(),
         Err(message) => refuse(ExitCode::Inconclusive, &message),
     }

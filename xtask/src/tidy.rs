@@ -49,7 +49,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("parity", &["deployment", "evidence", "client", "snapshot"]),
-    ("report", &["deployment", "evidence"]),
+    ("cadence", &["deployment", "evidence", "gate"]),
+    ("report", &["deployment", "evidence", "cadence"]),
 ];
 
 /// The rooms of the library that the package `containers` may use.

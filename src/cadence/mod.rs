@@ -1,0 +1,8 @@
+//! When a drill is due, and what evidence of it still counts: sprints, and the cut checklist.
+//!
+//! Pure but for `collect`, which reads what runs left. Starts nothing.
+
+pub mod checklist;
+pub mod collect;
+pub mod settings;
+pub mod sprint;

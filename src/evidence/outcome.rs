@@ -1,0 +1,161 @@
+//! The record of a command that is no drill and compares no environments: the schema gate, the fault catalogue.
+
+use crate::deployment::Service;
+use crate::evidence::store::{read_document, to_text};
+use crate::evidence::{Run, SchemaPrints, StoreError, Verdict, write_atomically};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What such a command leaves in the folder of its run, pretty-printed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Always [`Outcome::FORMAT`].
+    pub format: String,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// One line on what came of it.
+    pub summary: String,
+    /// Who ran what, when; `run.drill` is [`Outcome::GATE`] or [`Outcome::CATALOGUE`].
+    pub run: Run,
+    /// The locked schemas at that time.
+    pub locks: BTreeMap<Service, SchemaPrints>,
+    /// What `--json` prints.
+    pub result: Value,
+}
+
+impl Outcome {
+    /// The format word of this version.
+    pub const FORMAT: &str = "recovery-drill-outcome/1";
+    /// What stands in `run.drill` of a schema gate's.
+    pub const GATE: &str = "schema-gate";
+    /// What stands in `run.drill` of a whole fault catalogue's.
+    pub const CATALOGUE: &str = "faults";
+    /// The file's name.
+    pub const FILE: &str = "outcome.json";
+
+    /// Stores it below the folder of runs; gives the file.
+    ///
+    /// # Errors
+    /// [`StoreError::Write`].
+    pub fn write(&self, runs: &Path) -> Result<PathBuf, StoreError> {
+        let path = runs.join(&self.run.id).join(Outcome::FILE);
+        write_atomically(&path, &to_text(self))?;
+        Ok(path)
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`], [`StoreError::Format`].
+    pub fn read(path: &Path) -> Result<Outcome, StoreError> {
+        read_document(path, Outcome::FORMAT)
+    }
+
+    /// Why this file is not what the command wrote, if so: other bytes than it writes, or a verdict that the result does
+    /// not bear out.
+    ///
+    /// # Errors
+    /// A sentence that says what disagrees.
+    pub fn hold_against(&self, text: &str) -> Result<(), String> {
+        if text != to_text(self) {
+            return Err("its text is not what the harness writes: it was edited".to_owned());
+        }
+        let borne_out = match self.run.drill.as_str() {
+            Outcome::GATE => passes_gate(&self.result),
+            Outcome::CATALOGUE => passes_catalogue(&self.result),
+            other => return Err(format!("no command leaves an outcome of {other:?}")),
+        };
+        if (self.verdict == Verdict::Pass) == borne_out {
+            Ok(())
+        } else {
+            Err(format!("verdict {} is not what its result says", self.verdict))
+        }
+    }
+}
+
+fn passes_gate(result: &Value) -> bool {
+    let Some(all) = result["comparisons"].as_array() else {
+        return false;
+    };
+    let unchanged = |one: &Value| {
+        one["changes"].as_array().is_some_and(Vec::is_empty) && one["lock_is_accepted"].as_bool() == Some(true)
+    };
+    !all.is_empty() && all.iter().all(unchanged)
+}
+
+fn passes_catalogue(result: &Value) -> bool {
+    let every = |name: &str, holds: fn(&Value) -> bool| {
+        result[name]
+            .as_array()
+            .is_some_and(|all| !all.is_empty() && all.iter().all(holds))
+    };
+    every("faults", |fault| fault["detected"] == true && fault["error"].is_null())
+        && every("benign", |benign| {
+            benign["alarmed"] == false && benign["error"].is_null()
+        })
+        && every("canaries", |canary| canary["ok"] == true)
+        && result["false_alarms"] == 0
+        && result["clean_runs"].as_u64() > Some(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn catalogue() -> Value {
+        json!({
+            "faults": [{ "id": "a", "detected": true, "error": null }],
+            "benign": [{ "id": "b", "alarmed": false, "error": null }],
+            "canaries": [{ "id": "c", "ok": true }],
+            "false_alarms": 0, "clean_runs": 20,
+        })
+    }
+
+    fn outcome(drill: &str, verdict: Verdict, result: Value) -> Outcome {
+        let run = json!({
+            "id": "1", "drill": drill, "environment": "reference", "runtime": "process", "isolation": "none", "seed": 1,
+            "started_at": "2026-11-25T00:00:00.000Z", "finished_at": null, "duration_ms": 0, "interrupted": false,
+            "harness": { "version": "0.1.0", "git_sha": null }, "command": "", "from": null,
+        });
+        Outcome {
+            format: Outcome::FORMAT.to_owned(),
+            verdict,
+            summary: String::new(),
+            run: serde_json::from_value(run).expect("a run"),
+            locks: BTreeMap::new(),
+            result,
+        }
+    }
+
+    #[test]
+    fn an_outcome_as_written_holds() {
+        let one = outcome(Outcome::CATALOGUE, Verdict::Pass, catalogue());
+        assert_eq!(one.hold_against(&to_text(&one)), Ok(()));
+    }
+
+    #[test]
+    fn an_edited_verdict_or_text_does_not_hold() {
+        let mut result = catalogue();
+        result["faults"][0]["detected"] = json!(false);
+        let one = outcome(Outcome::CATALOGUE, Verdict::Pass, result);
+        assert!(one.hold_against(&to_text(&one)).is_err());
+        let good = outcome(Outcome::CATALOGUE, Verdict::Pass, catalogue());
+        assert!(good.hold_against(&format!("{}\n", to_text(&good))).is_err());
+        let gate = json!({ "comparisons": [{ "changes": [{}], "lock_is_accepted": true }] });
+        let one = outcome(Outcome::GATE, Verdict::Pass, gate.clone());
+        assert!(one.hold_against(&to_text(&one)).is_err());
+        let one = outcome(Outcome::GATE, Verdict::Fail, gate);
+        assert_eq!(one.hold_against(&to_text(&one)), Ok(()));
+    }
+
+    #[test]
+    fn a_campaign_without_clean_runs_passes_nothing() {
+        let mut result = catalogue();
+        result["clean_runs"] = json!(0);
+        let one = outcome(Outcome::CATALOGUE, Verdict::Pass, result);
+        assert!(one.hold_against(&to_text(&one)).is_err());
+    }
+}

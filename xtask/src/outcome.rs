@@ -1,0 +1,74 @@
+//! Leaves a record of a command that is no drill: the schema gate, the fault catalogue.
+
+use recovery_drills::deployment::Service;
+use recovery_drills::drills::context::{DrillRequest, chain, timestamp};
+use recovery_drills::drills::schema_gate;
+use recovery_drills::evidence::{Harness, Outcome, Run, SchemaPrints, Verdict};
+use recovery_drills::gate::lock;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// When a command began.
+pub(crate) struct Began {
+    at: jiff::Timestamp,
+    since: Instant,
+}
+
+impl Began {
+    /// Now.
+    pub(crate) fn now() -> Began {
+        Began {
+            at: jiff::Timestamp::now(),
+            since: Instant::now(),
+        }
+    }
+}
+
+/// Writes what a command came to into a folder of its own below the runs, with the locked schemas of `schemas`.
+pub(crate) fn leave(
+    drill: &str,
+    request: &DrillRequest,
+    began: &Began,
+    schemas: Option<&Path>,
+    (verdict, summary, result): (Verdict, String, serde_json::Value),
+) -> Result<PathBuf, String> {
+    let folder = schemas.map_or_else(schema_gate::locks_folder, Path::to_owned);
+    let mut locks = std::collections::BTreeMap::new();
+    for service in Service::ALL {
+        let lock = lock::read(&folder, service).map_err(|error| chain(&error))?;
+        let prints = lock.schema.facts.fingerprints();
+        let prints = SchemaPrints {
+            text: prints.text,
+            shape: prints.shape,
+            checks: prints.checks,
+        };
+        locks.insert(service, prints);
+    }
+    let outcome = Outcome {
+        format: Outcome::FORMAT.to_owned(),
+        verdict,
+        summary,
+        run: Run {
+            id: uuid::Uuid::now_v7().to_string(),
+            drill: drill.to_owned(),
+            environment: request.environment.name.clone(),
+            runtime: request.environment.directory.runtime.word().to_owned(),
+            isolation: "none".to_owned(),
+            seed: request.seed,
+            started_at: timestamp(began.at),
+            finished_at: Some(timestamp(jiff::Timestamp::now())),
+            duration_ms: u64::try_from(began.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            interrupted: false,
+            harness: Harness {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                git_sha: request.harness_git_sha.clone(),
+            },
+            command: request.command.clone(),
+            from: request.from.as_ref().map(|from| from.display().to_string()),
+            release: Default::default(),
+        },
+        locks,
+        result,
+    };
+    outcome.write(&request.runs).map_err(|error| chain(&error))
+}
