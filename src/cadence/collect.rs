@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// How deep below a given folder evidence may lie: what a workflow downloads has a folder an artifact.
-const DEEPEST: usize = 5;
+const DEEPEST: usize = 6;
 
 /// A run and what it proves.
 #[derive(Debug, Clone)]

@@ -173,7 +173,10 @@ fn say(options: &Options, judged: &[Judged], of_people: &[(usize, String)], path
             annotation(Level::Warning, None, &format!("{} is open", one.item.title()), &message)
         })
         .collect();
-    let outputs = [("open", (open.len() + of_people.len()).to_string())];
+    let outputs = [
+        ("open", (open.len() + of_people.len()).to_string()),
+        ("report", path.display().to_string()),
+    ];
     let outputs = outputs.each_ref().map(|(name, value)| (*name, value.as_str()));
     if let Err(message) = github::tell(&shown(annotations), &outputs, "") {
         eprintln!("warning: {message}");

@@ -3,6 +3,7 @@
 use crate::exit::ExitCode;
 use crate::refuse;
 use recovery_drills::drills::context::DrillRequest;
+use recovery_drills::drills::reference;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -25,15 +26,10 @@ pub(crate) fn run_again() -> ExitCode {
     eprintln!("building the container runtime, if it is not built yet (some minutes the first time)");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args([
-        "run",
-        "--quiet",
-        "--bin",
-        "xtask",
-        "--features",
-        "xtask/containers",
-        "--",
-    ]);
+    command.args(["run", "--quiet", "--manifest-path"]);
+    // Not the project that it is called from, which may be another.
+    command.arg(reference::workspace_root().join("Cargo.toml"));
+    command.args(["--bin", "xtask", "--features", "xtask/containers", "--"]);
     command.args(std::env::args_os().skip(1));
     let error = command.exec();
     refuse(

@@ -17,6 +17,19 @@ pub(crate) enum ExitCode {
     Interrupted = 130,
 }
 
+impl ExitCode {
+    /// The ending of a command of this program that was run by itself; a signal proves nothing.
+    pub(crate) fn of(code: Option<i32>) -> ExitCode {
+        match code {
+            Some(0) => ExitCode::Pass,
+            Some(1) => ExitCode::Fail,
+            Some(2) => ExitCode::Usage,
+            Some(130) => ExitCode::Interrupted,
+            _ => ExitCode::Inconclusive,
+        }
+    }
+}
+
 impl From<Verdict> for ExitCode {
     fn from(verdict: Verdict) -> ExitCode {
         match verdict {

@@ -231,6 +231,7 @@ fn leave(options: &Options, score: &Score, asked: &DrillRequest, began: &Began) 
         && options.random == 0
         && options.force_pass.is_none()
         && options.from.is_none();
+    let mut folder = None;
     if is_whole {
         let result = serde_json::to_value(score).map_err(|error| error.to_string())?;
         let ended = (score.verdict(), summary.clone(), result);
@@ -238,6 +239,7 @@ fn leave(options: &Options, score: &Score, asked: &DrillRequest, began: &Began) 
         if !options.quiet {
             eprintln!("outcome: {}", path.display());
         }
+        folder = path.parent().map(|folder| folder.display().to_string());
     }
     let verdict = score.verdict();
     let missed = score.faults.iter().filter(|fault| !fault.detected);
@@ -255,7 +257,9 @@ fn leave(options: &Options, score: &Score, asked: &DrillRequest, began: &Began) 
         annotation(Level::Error, None, "alarm without a fault", &message)
     }));
     let text = format!("## Fault catalogue: {}\n\n{summary}\n", verdict.word().to_uppercase());
-    github::tell(&shown(annotations), &[("verdict", verdict.word())], &text)
+    let mut outputs = vec![("verdict", verdict.word())];
+    outputs.extend(folder.as_deref().map(|folder| ("evidence", folder)));
+    github::tell(&shown(annotations), &outputs, &text)
 }
 
 fn names(ids: &[CheckId]) -> String {

@@ -1,5 +1,6 @@
 //! Thin commands over the library: parse flags, call it, map the verdict to an exit code. No rule of its own.
 
+mod action;
 mod checklist;
 mod containers;
 mod doctor;
@@ -8,6 +9,7 @@ mod environments;
 mod exit;
 mod faults;
 mod github;
+mod issue;
 mod new;
 mod outcome;
 mod parity;
@@ -58,6 +60,10 @@ enum Command {
     Checklist(checklist::Options),
     /// What a scheduled workflow has to do today: once a sprint, for which environments
     Plan(plan::Options),
+    /// What the composite action runs: its inputs as one command
+    Action(action::Options),
+    /// Open, comment or close the one issue of scheduled drills
+    Issue(issue::Options),
     /// Take or verify a snapshot by itself
     #[command(subcommand)]
     Snapshot(snapshot::Command),
@@ -75,6 +81,7 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
+    quiet_on_closed_output();
     let arguments = Arguments::parse();
     let code = match arguments.command {
         Command::Drill(options) => drill::run(options),
@@ -85,6 +92,8 @@ fn main() -> std::process::ExitCode {
         Command::Schema(options) => schema::run(&options),
         Command::Checklist(options) => checklist::run(&options),
         Command::Plan(options) => plan::run(&options),
+        Command::Action(options) => action::run(&options),
+        Command::Issue(options) => issue::run(&options),
         Command::Snapshot(command) => snapshot::run(command),
         Command::Doctor(options) => doctor::run(&options),
         Command::Test(options) => test::run(&options),
@@ -93,6 +102,19 @@ fn main() -> std::process::ExitCode {
         Command::Tidy => tidy::run(),
     };
     code.into()
+}
+
+/// A reader that went away (`| head`) is no defect: the program ends as others do then, without a word.
+fn quiet_on_closed_output() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload().downcast_ref::<String>();
+        if said.is_some_and(|text| text.starts_with("failed printing to") && text.contains("Broken pipe")) {
+            // What SIGPIPE would have made of it.
+            std::process::exit(141);
+        }
+        usual(panic);
+    }));
 }
 
 /// Prints an error as every command does and returns the code for it.

@@ -26,7 +26,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "reference")]
     environments: String,
     /// Parts that the tests are cut into
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=64))]
     shards: u32,
     /// The cadence's file
     #[arg(long, default_value = "drills.toml")]
