@@ -20,6 +20,9 @@ use std::process::Command;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// The environment of the reference services, which needs no file.
+const REFERENCE: &str = "reference";
+
 /// Flags of `drill`.
 #[derive(clap::Args)]
 #[command(
@@ -234,10 +237,12 @@ impl Subject<'_> {
 }
 
 fn environment(name: Option<&str>, folder: &Path) -> Result<Environment, String> {
-    name.map_or_else(
-        || Ok(Environment::reference()),
-        |name| Ok(environments::load(name, folder)?.environment),
-    )
+    match name {
+        None => Ok(Environment::reference()),
+        // The name that evidence gives it; a file of that name goes before.
+        Some(REFERENCE) if !folder.join(format!("{REFERENCE}.toml")).exists() => Ok(Environment::reference()),
+        Some(name) => Ok(environments::load(name, folder)?.environment),
+    }
 }
 
 /// The project's own fault catalogue.

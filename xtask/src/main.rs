@@ -10,6 +10,7 @@ mod exit;
 mod faults;
 mod github;
 mod issue;
+mod named_commands;
 mod new;
 mod outcome;
 mod parity;

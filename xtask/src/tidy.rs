@@ -4,6 +4,7 @@
 //! a file that does not exist.
 
 use crate::exit::ExitCode;
+use crate::named_commands;
 use recovery_drills::drills::reference::workspace_root;
 use recovery_drills::evidence::CheckId;
 use std::fs;
@@ -92,7 +93,11 @@ fn problems(root: &Path) -> Vec<String> {
         machine_paths(&name, &text, &mut found);
         match name.extension().and_then(|ending| ending.to_str()) {
             Some("rs") => source_rules(&name, &text, &mut found),
-            Some("md") => names_in_docs(root, &name, &text, &mut found),
+            Some("md") => {
+                names_in_docs(root, &name, &text, &mut found);
+                named_commands::check(&name, &text, &mut found);
+            }
+            Some("yml") => named_commands::check(&name, &text, &mut found),
             _ => {}
         }
     }
