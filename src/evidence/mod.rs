@@ -3,6 +3,7 @@
 //! Plain serde data. Opens its own file and nothing else; never a clock, never a service.
 
 mod bound;
+mod chain;
 mod finding;
 mod ids;
 mod junit;
@@ -17,6 +18,7 @@ mod test_run;
 mod verdict;
 
 pub use bound::{lower_bound_percent, upper_bound_percent};
+pub use chain::{Chain, sha256};
 pub use finding::{CheckRecord, Finding, Judgement};
 pub use ids::{CheckId, FaultId};
 pub use junit::{Unexplained, UnexplainedEnding};
