@@ -40,3 +40,6 @@ pub mod parity;
 
 /// Evidence in, text out.
 pub mod report;
+
+/// Proves that evidence, report and snapshot of a run belong together and were not altered.
+pub mod verify;

@@ -15,6 +15,7 @@ mod smoke;
 mod snapshot;
 mod test;
 mod tidy;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use exit::ExitCode;
@@ -48,6 +49,8 @@ enum Command {
     Faults(faults::Options),
     /// Rebuild the report from what a run, a whole test run or its shards left
     Report(report::Options),
+    /// Prove that evidence, report and snapshot of a run belong together and were not altered
+    Verify(verify::Options),
     /// The gate on schema changes: compare with the locked schemas, or accept a change
     Schema(schema::Options),
     /// Take or verify a snapshot by itself
@@ -74,6 +77,7 @@ fn main() -> std::process::ExitCode {
         Command::Smoke(options) => smoke::run(&options),
         Command::Faults(options) => faults::run(options),
         Command::Report(options) => report::run(&options),
+        Command::Verify(options) => verify::run(&options),
         Command::Schema(options) => schema::run(&options),
         Command::Snapshot(command) => snapshot::run(command),
         Command::Doctor(options) => doctor::run(&options),

@@ -46,10 +46,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "checks",
             "faults",
             "parity",
+            "verify",
         ],
     ),
     ("parity", &["deployment", "evidence", "client", "snapshot"]),
     ("report", &["deployment", "evidence"]),
+    ("verify", &["deployment", "evidence", "snapshot", "report"]),
 ];
 
 /// The rooms of the library that the package `containers` may use.

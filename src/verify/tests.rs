@@ -1,0 +1,1 @@
+//! Rules held against records that were altered by hand.
