@@ -73,6 +73,7 @@ fn passed() -> Evidence {
             service: Service::Directory,
             location: "target/drills/01a20bcc/snapshot".to_owned(),
             taken_at: "2026-11-24T04:24:14.911Z".to_owned(),
+            manifest_sha256: digest.clone(),
             files: vec![StoredFile {
                 path: "beam-directory.db".to_owned(),
                 bytes: 958_464,

@@ -157,6 +157,8 @@ pub struct SnapshotRecord {
     pub location: String,
     /// When the raw set was copied, RFC 3339 UTC.
     pub taken_at: String,
+    /// SHA-256 of the snapshot's manifest in the form that the harness writes.
+    pub manifest_sha256: String,
     /// The files of the stored snapshot.
     pub files: Vec<StoredFile>,
     /// Its schema fingerprints.

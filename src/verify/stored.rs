@@ -82,6 +82,13 @@ fn described(record: &SnapshotRecord, part: &ServicePart, manifest: &Manifest, l
         &manifest.taken_at,
         MANIFEST,
     );
+    let manifest_is = sha256(manifest.text().as_bytes());
+    look.hold(
+        &format!("{service}: manifest"),
+        &record.manifest_sha256,
+        &manifest_is,
+        MANIFEST,
+    );
     let files = |all: Vec<(&String, u64, &String)>| {
         let shown: Vec<String> = all
             .into_iter()
