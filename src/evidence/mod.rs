@@ -7,6 +7,7 @@ mod chain;
 mod finding;
 mod ids;
 mod junit;
+mod likely_secrets;
 mod parity;
 mod record;
 mod redaction;
@@ -22,6 +23,7 @@ pub use chain::{Chain, sha256};
 pub use finding::{CheckRecord, Finding, Judgement};
 pub use ids::{CheckId, FaultId};
 pub use junit::{Unexplained, UnexplainedEnding};
+pub use likely_secrets::likely_secrets;
 pub use parity::{AspectRecord, ComparedEnvironment, Drift, Intended, Observation, ParityEvidence};
 pub use record::{
     Component, Detection, Evidence, Harness, NotAsked, Objectives, Polarity, Run, SchemaPrints, SnapshotRecord, Step,
