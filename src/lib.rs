@@ -43,3 +43,6 @@ pub mod cadence;
 
 /// Evidence in, text out.
 pub mod report;
+
+/// Proves that evidence, report and snapshot of a run belong together and were not altered.
+pub mod verify;

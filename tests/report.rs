@@ -3,9 +3,9 @@
 
 use recovery_drills::deployment::Service;
 use recovery_drills::evidence::{
-    CheckId, CheckRecord, Component, Detection, Evidence, Finding, Harness, Judgement, NotAsked, Objectives, Polarity,
-    Run, SchemaPrints, SnapshotRecord, Started, Step, StepOutcome, StoredFile, TableRecord, TestAttempt, TestDrill,
-    TestEnding, TestRecord, TestRun, TestStarted, Unexplained, UnexplainedEnding, Verdict,
+    Chain, CheckId, CheckRecord, Component, Detection, Evidence, Finding, Harness, Judgement, NotAsked, Objectives,
+    Polarity, Run, SchemaPrints, SnapshotRecord, Started, Step, StepOutcome, StoredFile, TableRecord, TestAttempt,
+    TestDrill, TestEnding, TestRecord, TestRun, TestStarted, Unexplained, UnexplainedEnding, Verdict,
 };
 use recovery_drills::report::{aborted, markdown, summary, test_run};
 
@@ -47,6 +47,8 @@ fn passed() -> Evidence {
             finished_at: Some("2026-11-24T04:24:16.851Z".to_owned()),
             duration_ms: 2_596,
             interrupted: false,
+            outage_began: true,
+            stopped_in: None,
             harness: Harness {
                 version: "0.1.0".to_owned(),
                 git_sha: None,
@@ -72,6 +74,7 @@ fn passed() -> Evidence {
             service: Service::Directory,
             location: "target/drills/01a20bcc/snapshot".to_owned(),
             taken_at: "2026-11-24T04:24:14.911Z".to_owned(),
+            manifest_sha256: digest.clone(),
             files: vec![StoredFile {
                 path: "beam-directory.db".to_owned(),
                 bytes: 958_464,
@@ -116,6 +119,7 @@ fn passed() -> Evidence {
             clean_runs: Some(14),
             not_measured: Some("3 of 117 faults were left out: the limit of 20 s passed".to_owned()),
         },
+        chain: Chain::default(),
     }
 }
 

@@ -12,8 +12,8 @@ pub use crate::drills::run_folder::{broken_runs, clean_broken_run, is_abandoned,
 use crate::drills::self_test::SelfTest;
 use crate::drills::stages::Stages;
 use crate::evidence::{
-    CheckId, CheckRecord, Component, Detection, Evidence, Harness, Judgement, NotAsked, Objectives, Polarity, Run,
-    Secrets, Step, StepOutcome, Verdict,
+    Chain, CheckId, CheckRecord, Component, Detection, Evidence, Harness, Judgement, NotAsked, Objectives, Polarity,
+    Run, Secrets, Step, StepOutcome, Verdict,
 };
 use crate::runtime::engine::{Engine, Mount, Owner};
 use std::fs;
@@ -357,48 +357,27 @@ impl DrillContext {
     pub fn finish(&mut self, ended: Result<(), Stop>, interrupted: bool) {
         let evidence = &mut self.evidence;
         evidence.checks.sort_by_key(|check| (check.id, check.service));
-        let mut verdict = Verdict::worst(evidence.checks.iter().map(|check| check.verdict));
-        for check in evidence.checks.iter().filter(|check| check.verdict != Verdict::Pass) {
-            let what = if check.verdict == Verdict::Fail {
-                "failed"
-            } else {
-                "is inconclusive"
-            };
-            let service = check.service.map_or(String::new(), |service| format!(" ({service})"));
-            evidence.reasons.push(format!(
-                "check {}{service} {what}: {} findings",
-                check.id, check.findings_total
-            ));
-        }
-        let broken = if self.outage_began.is_some() {
-            Verdict::Fail
-        } else {
-            Verdict::Inconclusive
-        };
-        if let Err(stop) = ended {
-            verdict = if evidence.checks.is_empty() {
-                broken
-            } else {
-                verdict.max(broken)
-            };
-            evidence
-                .reasons
-                .push(format!("step {:?} could not be done: {}", stop.step, stop.cause));
+        let reasons = evidence.checks.iter().filter_map(CheckRecord::reason);
+        evidence.reasons.extend(reasons);
+        if let Err(stop) = &ended {
+            let reason = format!("step {:?} could not be done: {}", stop.step, stop.cause);
+            evidence.reasons.push(reason);
         }
         if interrupted {
-            verdict = if evidence.checks.is_empty() {
-                broken
-            } else {
-                verdict.max(broken)
-            };
             evidence
                 .reasons
                 .push("the run was interrupted before its end".to_owned());
         }
+        evidence.run.outage_began = self.outage_began.is_some();
+        evidence.run.stopped_in = ended.err().map(|stop| stop.step);
+        let broken_off = evidence.run.stopped_in.is_some() || interrupted;
+        let checks = evidence.checks.iter().map(|check| check.verdict);
+        let verdict = Verdict::of_run(checks, broken_off, evidence.run.outage_began);
         evidence.verdict = verdict;
         evidence.run.interrupted = interrupted;
         evidence.run.finished_at = Some(now());
         evidence.run.duration_ms = milliseconds(self.began.elapsed());
+        evidence.close();
         if !self.request.keep {
             // Left-overs are found by `doctor` and removed at the next start.
             let _ = fs::remove_dir_all(&self.folders.work);
@@ -444,6 +423,8 @@ fn empty_evidence(request: &DrillRequest, id: String) -> Evidence {
             finished_at: None,
             duration_ms: 0,
             interrupted: false,
+            outage_began: false,
+            stopped_in: None,
             harness: Harness {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 git_sha: request.harness_git_sha.clone(),
@@ -473,5 +454,6 @@ fn empty_evidence(request: &DrillRequest, id: String) -> Evidence {
             }),
             ..Detection::default()
         },
+        chain: Chain::default(),
     }
 }

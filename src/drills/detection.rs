@@ -11,7 +11,7 @@ use crate::drills::score::{BenignResult, Canary, FaultResult, Reasoned, Score};
 use crate::drills::scratch::{self, Outcome, Specimen};
 use crate::drills::side_by_side::{self, Job};
 use crate::drills::trial::{Template, Trial, needs_a_start};
-use crate::drills::{Ending, clean_runs, guesses, schema_faults};
+use crate::drills::{Ending, clean_runs, guesses, record_faults, schema_faults};
 use crate::evidence::{CheckId, Finding, Step, StepOutcome, Verdict};
 use crate::faults::catalogue::Catalogue;
 use crate::faults::fault::{self, Fault, Injection};
@@ -80,6 +80,8 @@ pub async fn run(campaign: &Campaign, progress: &dyn Progress) -> Result<Score, 
     at_the_gate(campaign, &gate, progress, &mut score)?;
     let (between, todo): (Vec<Fault>, Vec<Fault>) = todo.into_iter().partition(environments::takes);
     environments::try_all(&between, progress, &mut score).await?;
+    let (left, todo): (Vec<Fault>, Vec<Fault>) = todo.into_iter().partition(record_faults::takes);
+    Box::pin(record_faults::try_all(&left, &campaign.request, progress, &mut score)).await?;
     for base in [Base::Seed, Base::InFlight] {
         let of_base: Vec<Fault> = todo
             .iter()
@@ -124,6 +126,9 @@ fn reasoned(fault: &Fault, reason: impl Into<String>) -> Reasoned {
 }
 
 fn cannot_stage(campaign: &Campaign, fault: &Fault) -> Option<String> {
+    if record_faults::takes(fault) && !campaign.at_rest {
+        return fault.unseen_given.clone().filter(|_| campaign.request.from.is_some());
+    }
     if environments::takes(fault) {
         return None;
     }

@@ -4,12 +4,13 @@
 
 use crate::deployment::compared::Aspect;
 use crate::deployment::environment::Environment;
-use crate::drills::context::{Progress, UsageError, chain, milliseconds};
+use crate::drills::context::{Progress, UsageError, chain};
+use crate::drills::outside::{Outcome, settle};
 use crate::drills::reference::workspace_root;
-use crate::drills::score::{BenignResult, Canary, FaultResult, Score};
-use crate::evidence::{CheckId, Finding, Step, StepOutcome, Verdict};
+use crate::drills::score::{Canary, Score};
+use crate::evidence::{CheckId, Verdict};
 use crate::faults::command;
-use crate::faults::fault::{Expect, Fault, Injection, Stage};
+use crate::faults::fault::{Fault, Injection, Stage};
 use crate::faults::target::Target;
 use crate::parity::perform::{Compared, Subject, compare, observe};
 use jiff::Timestamp;
@@ -39,7 +40,7 @@ pub(crate) async fn try_all(faults: &[Fault], progress: &dyn Progress, score: &m
         return Ok(());
     }
     let untouched = try_out(None).await.map_err(no_copy)?;
-    let passes = untouched.error.is_none() && untouched.failed.is_empty() && untouched.unseen.is_empty();
+    let passes = untouched.passes();
     score.canaries.push(Canary {
         id: "untouched-environments".to_owned(),
         ok: passes,
@@ -51,29 +52,7 @@ pub(crate) async fn try_all(faults: &[Fault], progress: &dyn Progress, score: &m
     for fault in faults {
         let began = Instant::now();
         let outcome = try_out(Some(fault)).await.map_err(no_copy)?;
-        let detected = outcome.detects(fault);
-        progress.ended(&told(fault, &outcome, detected, began));
-        if fault.benign {
-            score.benign.push(BenignResult {
-                id: fault.id.0.clone(),
-                alarmed: outcome.error.is_none() && !(outcome.failed.is_empty() && outcome.unseen.is_empty()),
-                findings: outcome.findings,
-                error: outcome.error,
-            });
-        } else {
-            score.faults.push(FaultResult {
-                id: fault.id.0.clone(),
-                group: fault.group.clone(),
-                stage: fault.stage.to_string(),
-                detected,
-                caught_by: outcome.failed,
-                expected: fault.caught_by.clone(),
-                error: outcome.error,
-                alone: None,
-                duration_ms: milliseconds(began.elapsed()),
-                booted: false,
-            });
-        }
+        settle(fault, outcome, began, progress, score);
     }
     Ok(())
 }
@@ -82,74 +61,27 @@ fn no_copy(error: io::Error) -> UsageError {
     UsageError(format!("cannot make a copy of the fixtures' environments: {error}"))
 }
 
-fn told(fault: &Fault, outcome: &Outcome, detected: bool, began: Instant) -> Step {
-    let right = if fault.benign {
-        outcome.failed.is_empty()
-    } else {
-        detected
+/// What parity says of one copy: drifts, and aspects that could not be judged.
+fn outcome(compared: &Compared) -> Outcome {
+    let with = |verdict: Verdict| {
+        let mut ids: Vec<CheckId> = compared
+            .checks
+            .iter()
+            .filter(|record| record.verdict == verdict)
+            .filter_map(|record| CheckId::parse(record.id.name()))
+            .collect();
+        ids.dedup();
+        ids
     };
-    let list = |ids: &[CheckId]| ids.iter().map(|id| id.name()).collect::<Vec<_>>().join(", ");
-    let detail = match &outcome.error {
-        Some(error) => error.clone(),
-        None if !outcome.failed.is_empty() => format!("drift of {}", list(&outcome.failed)),
-        None if !outcome.unseen.is_empty() => format!("nothing seen of {}", list(&outcome.unseen)),
-        None => "no drift".to_owned(),
-    };
-    Step {
-        name: fault.id.0.clone(),
-        started_at: None,
-        duration_ms: milliseconds(began.elapsed()),
-        outcome: if right && outcome.error.is_none() {
-            StepOutcome::Done
-        } else {
-            StepOutcome::Failed
-        },
-        detail,
-    }
-}
-
-/// What parity says of one copy.
-#[derive(Default)]
-struct Outcome {
-    /// Aspects with a drift.
-    failed: Vec<CheckId>,
-    /// Aspects that could not be judged.
-    unseen: Vec<CheckId>,
-    findings: Vec<Finding>,
-    error: Option<String>,
-}
-
-impl Outcome {
-    fn of(compared: Compared) -> Outcome {
-        let with = |verdict: Verdict| {
-            let mut ids: Vec<CheckId> = compared
-                .checks
-                .iter()
-                .filter(|record| record.verdict == verdict)
-                .filter_map(|record| CheckId::parse(record.id.name()))
-                .collect();
-            ids.dedup();
-            ids
-        };
-        Outcome {
-            failed: with(Verdict::Fail),
-            unseen: with(Verdict::Inconclusive),
-            findings: compared
-                .checks
-                .iter()
-                .flat_map(|record| record.findings.clone())
-                .collect(),
-            error: None,
-        }
-    }
-
-    fn detects(&self, fault: &Fault) -> bool {
-        let seen = match fault.expect {
-            Expect::Inconclusive => &self.unseen,
-            Expect::Fail | Expect::Refused => &self.failed,
-        };
-        let all = fault.caught_by.iter().all(|id| seen.contains(id));
-        self.error.is_none() && all && !seen.is_empty()
+    Outcome {
+        failed: with(Verdict::Fail),
+        unseen: with(Verdict::Inconclusive),
+        findings: compared
+            .checks
+            .iter()
+            .flat_map(|record| record.findings.clone())
+            .collect(),
+        error: None,
     }
 }
 
@@ -171,10 +103,10 @@ async fn try_out(fault: Option<&Fault>) -> io::Result<Outcome> {
             ..Target::empty(Stage::Environment, logs.path())
         };
         if let Err(error) = command::run(argv, &target, command::TIME_LIMIT) {
-            return Ok(failed(chain(&error)));
+            return Ok(Outcome::of_error(chain(&error)));
         }
         if digest(copy.path())? == before {
-            return Ok(failed("the injection changed nothing".to_owned()));
+            return Ok(Outcome::of_error("the injection changed nothing".to_owned()));
         }
     }
     let mut subjects = Vec::new();
@@ -185,7 +117,7 @@ async fn try_out(fault: Option<&Fault>) -> io::Result<Outcome> {
                 environment,
                 folder: folder.clone(),
             }),
-            Err(error) => return Ok(failed(chain(&error))),
+            Err(error) => return Ok(Outcome::of_error(chain(&error))),
         }
     }
     let mut captures = Vec::new();
@@ -193,20 +125,8 @@ async fn try_out(fault: Option<&Fault>) -> io::Result<Outcome> {
         captures.push(observe(subject, &subjects, &Aspect::ALL, Timestamp::now).await);
     }
     let environments: Vec<&Environment> = subjects.iter().map(|subject| &subject.environment).collect();
-    Ok(Outcome::of(compare(
-        &captures,
-        &environments,
-        None,
-        &Aspect::ALL,
-        Timestamp::now(),
-    )))
-}
-
-fn failed(error: String) -> Outcome {
-    Outcome {
-        error: Some(error),
-        ..Outcome::default()
-    }
+    let compared = compare(&captures, &environments, None, &Aspect::ALL, Timestamp::now());
+    Ok(outcome(&compared))
 }
 
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
@@ -243,6 +163,7 @@ fn digest(folder: &Path) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::drills::context::Quiet;
+    use crate::drills::score::{BenignResult, FaultResult};
     use crate::faults::catalogue::Catalogue;
 
     #[tokio::test]

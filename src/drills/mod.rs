@@ -28,10 +28,14 @@ pub mod injecting;
 pub mod instances;
 /// How instances are launched.
 mod launching;
+/// What comes of a fault that no drill judges.
+mod outside;
 /// What is asked of the running restored pair.
 pub mod proving;
 /// What is read back over HTTP.
 pub mod reads;
+/// Faults in what a run left.
+mod record_faults;
 /// Where the reference services come from.
 pub mod reference;
 /// Nonces, credentials, new writes.

@@ -8,7 +8,7 @@ use crate::drills::instances::Deployment;
 use crate::drills::source::{StoppedSource, Written};
 use crate::drills::stages::{Reached, StageError, Stages};
 use crate::drills::{Ending, at_rest};
-use crate::evidence::{CheckId, SchemaPrints, SnapshotRecord, StoredFile, TableRecord};
+use crate::evidence::{CheckId, SchemaPrints, SnapshotRecord, StoredFile, TableRecord, sha256};
 use crate::snapshot::adopt::AdoptError;
 use crate::snapshot::copying::CopyError;
 use crate::snapshot::database::Database;
@@ -371,6 +371,7 @@ fn record(context: &mut DrillContext, taken: &Taken, location: &str) {
             service: part.service,
             location: location.to_owned(),
             taken_at: taken.manifest.taken_at.clone(),
+            manifest_sha256: sha256(taken.manifest.text().as_bytes()),
             files: part
                 .files
                 .iter()

@@ -54,13 +54,7 @@ impl Judgement {
     /// Fail with a finding, inconclusive when nothing was compared, else pass.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        if !self.findings.is_empty() {
-            Verdict::Fail
-        } else if self.items == 0 {
-            Verdict::Inconclusive
-        } else {
-            Verdict::Pass
-        }
+        Verdict::of_look(self.findings.len() as u64, self.items, 0)
     }
 
     /// Takes over another judgement's items, findings and notes; the phrases are joined.
@@ -110,6 +104,19 @@ pub struct CheckRecord {
 impl CheckRecord {
     /// How many findings of one check the evidence holds at most.
     pub const STORED_FINDINGS: usize = 1_000;
+
+    /// What is said of it among the reasons of a run that did not pass; `None` for a passed check.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let what = match self.verdict {
+            Verdict::Pass => return None,
+            Verdict::Fail => "failed",
+            Verdict::Inconclusive => "is inconclusive",
+        };
+        let service = self.service.map_or(String::new(), |service| format!(" ({service})"));
+        let (id, total) = (self.id, self.findings_total);
+        Some(format!("check {id}{service} {what}: {total} findings"))
+    }
 
     /// The record of a judgement.
     #[must_use]

@@ -7,8 +7,9 @@ macro_rules! check_ids {
     (
         drill { $($variant:ident = $text:literal : $question:literal,)+ }
         parity { $($compared:ident = $compared_text:literal : $compared_question:literal,)+ }
+        verify { $($asked:ident = $asked_text:literal : $asked_question:literal,)+ }
     ) => {
-        /// A question that a drill or a comparison of environments asks. The order is that in which a drill looks and a report lists.
+        /// A question that a drill, a comparison of environments or `verify` asks. The order is that in which a drill looks and a report lists.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum CheckId {
             $(
@@ -21,22 +22,30 @@ macro_rules! check_ids {
                 #[serde(rename = $compared_text)]
                 $compared,
             )+
+            $(
+                #[doc = $asked_question]
+                #[serde(rename = $asked_text)]
+                $asked,
+            )+
         }
 
         impl CheckId {
             /// All checks of a backup-and-restore drill, in reporting order.
             pub const ALL: &[CheckId] = &[$(CheckId::$variant),+];
 
+            /// All questions of `verify`, in reporting order.
+            pub const OF_VERIFY: &[CheckId] = &[$(CheckId::$asked),+];
+
             /// The id as it stands in evidence and fault files.
             #[must_use]
             pub fn name(self) -> &'static str {
-                match self { $(CheckId::$variant => $text,)+ $(CheckId::$compared => $compared_text),+ }
+                match self { $(CheckId::$variant => $text,)+ $(CheckId::$compared => $compared_text,)+ $(CheckId::$asked => $asked_text),+ }
             }
 
             /// What the check asks, as a sentence for the report.
             #[must_use]
             pub fn question(self) -> &'static str {
-                match self { $(CheckId::$variant => $question,)+ $(CheckId::$compared => $compared_question),+ }
+                match self { $(CheckId::$variant => $question,)+ $(CheckId::$compared => $compared_question,)+ $(CheckId::$asked => $asked_question),+ }
             }
 
             /// The check of that name, if there is one.
@@ -45,6 +54,7 @@ macro_rules! check_ids {
                 match name {
                     $($text => Some(CheckId::$variant),)+
                     $($compared_text => Some(CheckId::$compared),)+
+                    $($asked_text => Some(CheckId::$asked),)+
                     _ => None,
                 }
             }
@@ -90,6 +100,20 @@ check_ids! {
         Config = "config": "Do the environments set the same configuration keys, and all that are required?",
         ApiUrl = "api-url": "Do public site, docs and dashboard use this environment's API and no other?",
         StatusPage = "status-page": "Does the status page look at this environment's API?",
+    }
+    // What `verify` asks of a record that was left.
+    verify {
+        Canonical = "canonical": "Is the evidence, byte for byte, what the harness writes, with every time in UTC?",
+        RecordedVerdict = "recorded-verdict": "Is the verdict what checks, steps and reasons come to?",
+        RecordedChecks = "recorded-checks": "Is every check there, with a verdict that its items and findings give?",
+        RecordedObjectives = "recorded-objectives": "Do objectives, polarity and detection agree with their checks?",
+        RecordedSteps = "recorded-steps": "Is every step of the procedure there, in order and within the run?",
+        RecordChain = "chain": "Does each step and check follow from those before it, and the whole from all?",
+        Views = "views": "Is each report what this evidence gives?",
+        StoredSnapshot = "stored-snapshot": "Are the stored files those that the evidence describes?",
+        Disclosure = "disclosure": "Does nothing that is kept look like a secret?",
+        Signature = "signature": "Is the evidence sealed, by the key that it should be?",
+        OfEnvironment = "of-environment": "Is the evidence of the environment that it is offered for?",
     }
 }
 

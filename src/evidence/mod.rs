@@ -3,9 +3,11 @@
 //! Plain serde data. Opens its own file and nothing else; never a clock, never a service.
 
 mod bound;
+mod chain;
 mod finding;
 mod ids;
 mod junit;
+mod likely_secrets;
 mod outcome;
 mod parity;
 mod record;
@@ -18,9 +20,11 @@ mod test_run;
 mod verdict;
 
 pub use bound::{lower_bound_percent, upper_bound_percent};
+pub use chain::{Chain, sha256};
 pub use finding::{CheckRecord, Finding, Judgement};
 pub use ids::{CheckId, FaultId};
 pub use junit::{Unexplained, UnexplainedEnding};
+pub use likely_secrets::likely_secrets;
 pub use outcome::Outcome;
 pub use parity::{AspectRecord, ComparedEnvironment, Drift, Intended, Observation, ParityEvidence};
 pub use record::{

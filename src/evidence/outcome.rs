@@ -117,7 +117,7 @@ mod tests {
     fn outcome(drill: &str, verdict: Verdict, result: Value) -> Outcome {
         let run = json!({
             "id": "1", "drill": drill, "environment": "reference", "runtime": "process", "isolation": "none", "seed": 1,
-            "started_at": "2026-11-25T00:00:00.000Z", "finished_at": null, "duration_ms": 0, "interrupted": false,
+            "started_at": "2026-11-25T00:00:00.000Z", "finished_at": null, "duration_ms": 0, "interrupted": false, "outage_began": false, "stopped_in": null,
             "harness": { "version": "0.1.0", "git_sha": null }, "command": "", "from": null,
         });
         Outcome {

@@ -3,8 +3,8 @@
 use crate::deployment::compared::Aspect;
 use crate::evidence::store::{read_document, to_text, write_atomically};
 use crate::evidence::{
-    Component, Detection, Evidence, Finding, NotAsked, Objectives, Polarity, Run, SnapshotRecord, Step, StoreError,
-    Verdict,
+    Chain, Component, Detection, Evidence, Finding, NotAsked, Objectives, Polarity, Run, SnapshotRecord, Step,
+    StoreError, Verdict, sha256,
 };
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -89,6 +89,8 @@ pub struct ComparedEnvironment {
     pub reference: bool,
     /// Its environment capture, a file beside the evidence.
     pub capture: String,
+    /// SHA-256 of the capture.
+    pub capture_sha256: String,
 }
 
 /// The one record of a comparison; `evidence.json` is this, pretty-printed.
@@ -132,11 +134,27 @@ pub struct ParityEvidence {
     pub polarity: Polarity,
     /// Not measured here.
     pub detection: Detection,
+    /// Binds steps and cells to each other, and the whole.
+    pub chain: Chain,
 }
 
 impl ParityEvidence {
     /// What stands in `run.drill`.
     pub const DRILL: &str = "parity";
+
+    /// What the cells come to. A comparison of one environment with nothing is none: inconclusive at best.
+    #[must_use]
+    pub fn verdict_of(drill: &str, cells: &[AspectRecord], not_asked: &[NotAsked]) -> Verdict {
+        let alone = drill == ParityEvidence::DRILL && !not_asked.is_empty();
+        let cells = cells.iter().map(|cell| cell.verdict);
+        Verdict::worst(cells.chain(alone.then_some(Verdict::Inconclusive)))
+    }
+
+    /// Computes the chain: the last thing that is done to a record before it is stored.
+    pub fn close(&mut self) {
+        self.chain = Chain::of(&self.steps, &self.checks);
+        self.chain.whole = self.digest();
+    }
 
     /// The document as it is stored.
     #[must_use]
@@ -147,11 +165,7 @@ impl ParityEvidence {
     /// SHA-256 of the stored document, lower-case hex.
     #[must_use]
     pub fn digest(&self) -> String {
-        use sha2::Digest as _;
-        sha2::Sha256::digest(self.to_json())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        sha256(self.to_json().as_bytes())
     }
 
     /// Stores the document.

@@ -5,7 +5,7 @@
 
 use crate::deployment::Service;
 use crate::deployment::release::Release;
-use crate::evidence::{CheckId, CheckRecord, Verdict};
+use crate::evidence::{Chain, CheckId, CheckRecord, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// The one record of a run; `evidence.json` is this, pretty-printed.
@@ -39,6 +39,8 @@ pub struct Evidence {
     pub polarity: Polarity,
     /// The measured detection power.
     pub detection: Detection,
+    /// Binds steps and checks to each other, and the whole.
+    pub chain: Chain,
 }
 
 impl Evidence {
@@ -49,6 +51,12 @@ impl Evidence {
     #[must_use]
     pub fn duration_ms(&self) -> u64 {
         self.run.duration_ms
+    }
+
+    /// Computes the chain: the last thing that is done to a record before it is stored.
+    pub fn close(&mut self) {
+        self.chain = Chain::of(&self.steps, &self.checks);
+        self.chain.whole = self.digest();
     }
 
     /// The records of one check (one a service, or one for both).
@@ -80,6 +88,10 @@ pub struct Run {
     pub duration_ms: u64,
     /// Whether the run was interrupted before its end.
     pub interrupted: bool,
+    /// Whether a stop was requested, or under `--from` the restore begun: from then on what cannot be done is a fail.
+    pub outage_began: bool,
+    /// The step that could not be done and ended the run; `null` where none did.
+    pub stopped_in: Option<String>,
     /// The harness.
     pub harness: Harness,
     /// The command line, unexpanded.
@@ -149,6 +161,8 @@ pub struct SnapshotRecord {
     pub location: String,
     /// When the raw set was copied, RFC 3339 UTC.
     pub taken_at: String,
+    /// SHA-256 of the snapshot's manifest in the form that the harness writes.
+    pub manifest_sha256: String,
     /// The files of the stored snapshot.
     pub files: Vec<StoredFile>,
     /// Its schema fingerprints.

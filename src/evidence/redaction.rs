@@ -1,5 +1,7 @@
 //! Keeps known secrets out of evidence, reports, logs and error texts.
 
+use crate::evidence::likely_secrets::without_likely_secrets;
+
 /// The secrets of a run; everything that leaves the harness as text goes through [`Secrets::redact`].
 #[derive(Clone, Default)]
 pub struct Secrets(Vec<String>);
@@ -34,7 +36,8 @@ impl Secrets {
         self.0.sort_by_key(|form| std::cmp::Reverse(form.len()));
     }
 
-    /// The text with every secret replaced by `<redacted>`.
+    /// The text with every secret replaced by `<redacted>`: those that are known, and what looks like one (a token that a
+    /// service made and printed).
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
         let mut clean = text.to_owned();
@@ -43,7 +46,7 @@ impl Secrets {
                 clean = clean.replace(secret.as_str(), "<redacted>");
             }
         }
-        clean
+        without_likely_secrets(&clean)
     }
 }
 

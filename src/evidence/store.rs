@@ -1,6 +1,6 @@
 //! Writing and reading `evidence.json`: whole or not at all.
 
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, sha256};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;
@@ -110,11 +110,7 @@ impl Evidence {
     /// SHA-256 of the stored document, lower-case hex; reports carry it, so that an edit of either is noticed.
     #[must_use]
     pub fn digest(&self) -> String {
-        use sha2::Digest as _;
-        sha2::Sha256::digest(self.to_json())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        sha256(self.to_json().as_bytes())
     }
 
     /// Stores the document.

@@ -45,6 +45,7 @@ pub fn look(fault: &Fault, target: &Target) -> State {
         | Injection::Clock(_)
         | Injection::Control(_)
         | Injection::Hook(_)
+        | Injection::Record(_)
         | Injection::NotStaged(_) => {}
     }
     state

@@ -6,6 +6,7 @@ use crate::faults::fault::{
     Answer, Base, ClockStep, Control, ControlAction, Expect, Fault, Hook, Injection, Op, OpKind, Remake, Stage, Start,
     Torn, Touched,
 };
+use crate::faults::record::Tampering;
 use crate::faults::{answers, bytes};
 use serde::Deserialize;
 use std::path::Path;
@@ -36,6 +37,7 @@ struct Entry {
     clock: Option<ClockStep>,
     control: Option<Vec<Control>>,
     hook: Option<String>,
+    record: Option<Tampering>,
     not_staged: Option<String>,
     #[serde(default)]
     caught_by: Vec<String>,
@@ -51,9 +53,6 @@ struct Entry {
 fn own() -> String {
     "own".to_owned()
 }
-
-/// Checks of the design that are not built yet: a fault may name them at a stage that no drill reaches yet.
-const LATER_CHECKS: &[&str] = &["verify", "checklist"];
 
 /// The fault of a table; `number` names it where it has no id.
 ///
@@ -88,7 +87,6 @@ pub(crate) fn fault(table: toml::Table, benign: bool, path: &Path, number: &str)
     let caught_by = entry
         .caught_by
         .iter()
-        .filter(|name| !(is_later(stage) && LATER_CHECKS.contains(&name.as_str())))
         .map(|name| check(name, stage))
         .collect::<Result<_, _>>()
         .map_err(failed)?;
@@ -117,16 +115,12 @@ pub(crate) fn fault(table: toml::Table, benign: bool, path: &Path, number: &str)
     })
 }
 
-fn is_later(stage: Stage) -> bool {
-    matches!(stage, Stage::Environment | Stage::Schema | Stage::Report)
-}
-
-/// A check of a drill, or at stage environment an aspect of parity.
+/// A check of a drill; at stage environment an aspect of parity, at stage report a question of `verify`.
 fn check(name: &str, stage: Stage) -> Result<CheckId, String> {
-    let known: Vec<&str> = if stage == Stage::Environment {
-        Aspect::ALL.iter().map(|aspect| aspect.name()).collect()
-    } else {
-        CheckId::ALL.iter().map(|id| id.name()).collect()
+    let known: Vec<&str> = match stage {
+        Stage::Environment => Aspect::ALL.iter().map(|aspect| aspect.name()).collect(),
+        Stage::Report => CheckId::OF_VERIFY.iter().map(|id| id.name()).collect(),
+        _ => CheckId::ALL.iter().map(|id| id.name()).collect(),
     };
     let is_asked = known.contains(&name);
     CheckId::parse(name).filter(|_| is_asked).ok_or_else(|| {
@@ -164,6 +158,7 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
         entry.clock.is_some(),
         entry.control.is_some(),
         entry.hook.is_some(),
+        entry.record.is_some(),
         entry.not_staged.is_some(),
     ];
     match kinds.iter().filter(|present| **present).count() {
@@ -245,6 +240,15 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
     }
     if let Some(hook) = &entry.hook {
         return word("hook", Some(hook), Hook::parse, Hook::ALL, "").map(Injection::Hook);
+    }
+    if let Some(record) = &entry.record {
+        if stage != Stage::Report {
+            return Err(format!(
+                "a record is edited at stage report, not {stage}; set stage = \"report\""
+            ));
+        }
+        record.check()?;
+        return Ok(Injection::Record(record.clone()));
     }
     let reason = entry.not_staged.clone().unwrap_or_default();
     Ok(Injection::NotStaged(reason))

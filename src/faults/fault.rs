@@ -2,6 +2,7 @@
 
 use crate::deployment::Service;
 use crate::evidence::{CheckId, FaultId};
+use crate::faults::record::Tampering;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -315,6 +316,8 @@ pub enum Injection {
     Control(Vec<Control>),
     /// Something that only the drill itself can do.
     Hook(Hook),
+    /// What a run left is edited.
+    Record(Tampering),
     /// Nothing yet, with the reason.
     NotStaged(String),
 }
@@ -334,6 +337,7 @@ impl Injection {
             Injection::Clock(_) => "clock",
             Injection::Control(_) => "control",
             Injection::Hook(_) => "hook",
+            Injection::Record(_) => "record",
             Injection::NotStaged(_) => "not staged",
         }
     }
@@ -413,6 +417,7 @@ impl Fault {
             | Injection::Start(_)
             | Injection::Clock(_)
             | Injection::Control(_)
+            | Injection::Record(_)
             | Injection::NotStaged(_) => false,
         }
     }

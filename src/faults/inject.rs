@@ -240,7 +240,7 @@ fn apply(fault: &Fault, target: &Target) -> Result<Option<Proxies>, FaultError> 
         }
         // The drill steps its own clock and controls its own services; there is nothing to do here.
         Injection::Clock(_) | Injection::Control(_) => {}
-        Injection::Start(_) | Injection::Hook(_) | Injection::NotStaged(_) => {
+        Injection::Start(_) | Injection::Hook(_) | Injection::Record(_) | Injection::NotStaged(_) => {
             let kind = fault.injection.kind();
             return Err(FaultError::ByTheDrill { fault: id(), kind });
         }

@@ -29,6 +29,8 @@ mod json_patch;
 pub mod meaning;
 /// Faults that nobody thought of.
 pub mod random;
+/// What a run left.
+pub mod record;
 /// A service that another answers for.
 pub mod relay;
 /// The same content in a new file.

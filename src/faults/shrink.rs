@@ -115,6 +115,7 @@ fn candidates(fault: &Fault, untouched: &dyn Untouched) -> Vec<Fault> {
         | Injection::Clock(_)
         | Injection::Control(_)
         | Injection::Hook(_)
+        | Injection::Record(_)
         | Injection::NotStaged(_) => Vec::new(),
     }
 }

@@ -46,6 +46,7 @@ pub fn toml_text(fault: &Fault) -> Result<String, toml::ser::Error> {
         Injection::Clock(step) => set("clock", written(step)?),
         Injection::Control(control) => set("control", written(control)?),
         Injection::Hook(hook) => set("hook", Value::from(hook.name())),
+        Injection::Record(record) => set("record", written(record)?),
         Injection::NotStaged(reason) => set("not_staged", Value::from(reason.as_str())),
     }
     if fault.expect != Expect::Fail {

@@ -63,10 +63,16 @@ impl Capture {
     /// # Errors
     /// [`StoreError::Write`].
     pub fn write(&self, path: &Path) -> Result<(), StoreError> {
+        write_atomically(path, &self.to_json())
+    }
+
+    /// The document as it is stored.
+    #[must_use]
+    pub fn to_json(&self) -> String {
         // Plain data with text keys: serialising cannot fail.
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');
-        write_atomically(path, &text)
+        text
     }
 
     /// Reads one back.

@@ -3,8 +3,8 @@
 use crate::deployment::compared::Aspect;
 use crate::deployment::environment::Environment;
 use crate::evidence::{
-    AspectRecord, ComparedEnvironment, Component, Detection, Drift, Evidence, Finding, Harness, Judgement, NotAsked,
-    Objectives, ParityEvidence, Polarity, Run, Step, StepOutcome, StoreError, Verdict,
+    AspectRecord, Chain, ComparedEnvironment, Component, Detection, Drift, Evidence, Finding, Harness, Judgement,
+    NotAsked, Objectives, ParityEvidence, Polarity, Run, Step, StepOutcome, StoreError, Verdict, sha256,
 };
 use crate::parity::capture::{Capture, Looks, timestamp};
 use crate::parity::fetch::Fetcher;
@@ -73,10 +73,7 @@ pub async fn perform(request: &Request) -> Result<ParityEvidence, StoreError> {
             captures.push(capture);
         }
         let compared = compare(&captures, &environments, earlier, request.aspects, started);
-        // A comparison of one environment with nothing is none.
-        let alone = request.drill == ParityEvidence::DRILL && !compared.not_asked.is_empty();
-        let verdicts = compared.checks.iter().map(|record| record.verdict);
-        let verdict = Verdict::worst(verdicts.chain(alone.then_some(Verdict::Inconclusive)));
+        let verdict = ParityEvidence::verdict_of(request.drill, &compared.checks, &compared.not_asked);
         let left = request.patience.saturating_sub(began.elapsed());
         if verdict == Verdict::Pass || left.is_zero() {
             break (captures, compared, verdict);
@@ -96,6 +93,7 @@ pub async fn perform(request: &Request) -> Result<ParityEvidence, StoreError> {
     evidence.drifts = compared.drifts;
     evidence.intended = compared.intended;
     evidence.not_asked = compared.not_asked;
+    evidence.close();
     evidence.write(&folder.join("evidence.json"))?;
     Ok(evidence)
 }
@@ -281,13 +279,7 @@ fn record(aspect: Aspect, capture: &Capture, judged: Judgement, drifts: &[Drift]
         Aspect::Schema if is_alone => capture.schema.databases.len() as u64,
         _ => judged.items,
     };
-    let verdict = if !findings.is_empty() {
-        Verdict::Fail
-    } else if items == 0 || !problems.is_empty() {
-        Verdict::Inconclusive
-    } else {
-        Verdict::Pass
-    };
+    let verdict = Verdict::of_look(findings.len() as u64, items, problems.len());
     AspectRecord {
         id: aspect,
         environment: capture.environment.clone(),
@@ -323,10 +315,11 @@ fn reasons(compared: &Compared) -> Vec<String> {
 
 fn envelope(request: &Request, id: String, started: Timestamp, captures: &[Capture]) -> ParityEvidence {
     let names: Vec<String> = captures.iter().map(|capture| capture.environment.clone()).collect();
-    let environments = names.iter().enumerate().map(|(at, name)| ComparedEnvironment {
-        name: name.clone(),
+    let environments = captures.iter().enumerate().map(|(at, capture)| ComparedEnvironment {
+        name: capture.environment.clone(),
         reference: at == 0,
-        capture: capture_file(name),
+        capture: capture_file(&capture.environment),
+        capture_sha256: sha256(capture.to_json().as_bytes()),
     });
     let observations: Vec<_> = captures
         .iter()
@@ -351,6 +344,8 @@ fn envelope(request: &Request, id: String, started: Timestamp, captures: &[Captu
             finished_at: None,
             duration_ms: 0,
             interrupted: false,
+            outage_began: false,
+            stopped_in: None,
             harness: Harness {
                 version: version.clone(),
                 git_sha: request.harness_git_sha.clone(),
@@ -382,5 +377,6 @@ fn envelope(request: &Request, id: String, started: Timestamp, captures: &[Captu
         objectives: Objectives::default(),
         polarity: Polarity::default(),
         detection: Detection::default(),
+        chain: Chain::default(),
     }
 }

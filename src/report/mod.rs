@@ -23,3 +23,10 @@ pub mod summary;
 
 /// A whole test run: a table, what was not as it should be, the drills that stand for it.
 pub mod test_run;
+
+/// The run that a report says it is of; `None` where it names none.
+#[must_use]
+pub fn named_run(report: &str) -> Option<&str> {
+    let line = report.lines().find(|line| line.starts_with("Run `"))?;
+    line.strip_prefix("Run `")?.split('`').next()
+}

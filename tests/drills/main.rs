@@ -15,6 +15,7 @@ mod running;
 mod schema;
 mod seed;
 mod trials;
+mod verify;
 mod whole;
 
 fn main() {
@@ -27,6 +28,7 @@ fn main() {
         power::DRILLS,
         records::DRILLS,
         schema::DRILLS,
+        verify::DRILLS,
         whole::DRILLS,
     ])
 }

@@ -1,16 +1,17 @@
 //! `checklist`: the boxes of a cut, ticked by evidence only.
 
 use crate::exit::ExitCode;
-use crate::{github, plan, refuse, report};
+use crate::{github, parity, plan, refuse, report};
 use recovery_drills::cadence::checklist::{Expected, Item, Judged, judge};
 use recovery_drills::cadence::collect::{Collected, Found, collect};
 use recovery_drills::deployment::Service;
 use recovery_drills::drills::context::chain;
 use recovery_drills::drills::{reference, schema_gate};
-use recovery_drills::evidence::write_atomically;
+use recovery_drills::evidence::{Verdict, write_atomically};
 use recovery_drills::gate::lock;
 use recovery_drills::report::checklist as page;
 use recovery_drills::report::github::{Level, annotation, shown};
+use recovery_drills::verify::verify;
 use std::path::{Path, PathBuf};
 
 /// Where the page lies below the reports folder.
@@ -131,8 +132,30 @@ fn expected(options: &Options) -> Result<Expected, String> {
 
 /// Why a run's documents do not belong together, if so.
 fn altered(found: &Found, reports: &Path) -> Option<String> {
-    let _ = (found, reports, report::file_of);
-    None
+    let report = match found.item {
+        Item::Drill => report::file_of("backup-restore"),
+        Item::Parity => parity::PARITY_CHECK.to_owned(),
+        // An outcome was held against itself when it was read; a smoke test has no report.
+        Item::Smoke | Item::SchemaGate | Item::Detection => String::new(),
+    };
+    if matches!(found.item, Item::SchemaGate | Item::Detection) {
+        return None;
+    }
+    // The report that goes with the release, where there is one.
+    let report = reports.join(report);
+    let given: Vec<PathBuf> = Some(report).filter(|report| report.is_file()).into_iter().collect();
+    match verify(&found.document, &given) {
+        // What is gone (a snapshot that is stored elsewhere) was not altered.
+        Ok(verification) if verification.verdict != Verdict::Fail => None,
+        Ok(verification) => Some(match verification.findings.first() {
+            Some(first) => format!(
+                "{}: expected {}, observed {} [{}]",
+                first.subject, first.expected, first.observed, first.place
+            ),
+            None => "see `cargo xtask verify`".to_owned(),
+        }),
+        Err(error) => Some(chain(&error)),
+    }
 }
 
 fn judged(collected: &Collected, expected: &Expected) -> Vec<Judged> {

@@ -2,7 +2,7 @@
 
 use crate::exit::ExitCode;
 use crate::progress::Lines;
-use crate::{containers, environments, github, refuse, report};
+use crate::{containers, environments, github, refuse, report, verify};
 use recovery_drills::deployment::Service;
 use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
@@ -15,6 +15,8 @@ use recovery_drills::drills::stages::Stages;
 use recovery_drills::evidence::Evidence;
 use recovery_drills::report::summary;
 use recovery_drills::runtime::engine::Mount;
+use recovery_drills::verify::signature::SealKey;
+use recovery_drills::verify::views::FILE_NAME;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -86,6 +88,10 @@ pub(crate) fn run(options: Options) -> ExitCode {
     if request.environment.is_in_containers() && !containers::BUILT_IN {
         return containers::run_again();
     }
+    let seal = match verify::seal_key() {
+        Ok(seal) => seal,
+        Err(message) => return refuse(ExitCode::Usage, &message),
+    };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(message) => return refuse(ExitCode::Inconclusive, &message),
@@ -106,7 +112,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
         );
     }
     match runtime.block_on(drills::perform(request, progress, interrupted())) {
-        Ok(evidence) => close(&options, &evidence, &runs),
+        Ok(evidence) => close(&options, &evidence, &runs, seal.as_ref()),
         Err(usage) => refuse(ExitCode::Usage, &usage.to_string()),
     }
 }
@@ -120,19 +126,18 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
         .map_err(|error| format!("cannot start the async runtime: {error}"))
 }
 
-fn close(options: &Options, evidence: &Evidence, runs: &Path) -> ExitCode {
+fn close(options: &Options, evidence: &Evidence, runs: &Path, key: Option<&SealKey>) -> ExitCode {
     let path = options.reports.join(report::file_of(&evidence.run.drill));
-    let own = runs.join(&evidence.run.id).join("report.md");
-    let written = report::write(evidence, &own).and_then(|()| report::write(evidence, &path));
+    let folder = runs.join(&evidence.run.id);
+    let written = verify::seal(key, &folder)
+        .and_then(|()| report::write(evidence, &folder.join(FILE_NAME)))
+        .and_then(|()| report::write(evidence, &path));
     if options.json {
         print!("{}", evidence.to_json());
     }
     if !options.quiet {
         eprint!("{}", summary::render(evidence));
-        eprintln!(
-            "evidence: {}",
-            runs.join(&evidence.run.id).join("evidence.json").display()
-        );
+        eprintln!("evidence: {}", folder.join("evidence.json").display());
         eprintln!("report:   {}", path.display());
     }
     let told = github::tell_drill(evidence, &runs.join(&evidence.run.id), &path);

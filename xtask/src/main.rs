@@ -22,6 +22,7 @@ mod smoke;
 mod snapshot;
 mod test;
 mod tidy;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use exit::ExitCode;
@@ -55,6 +56,8 @@ enum Command {
     Faults(faults::Options),
     /// Rebuild the report from what a run, a whole test run or its shards left
     Report(report::Options),
+    /// Prove that evidence, report and snapshot of a run belong together and were not altered
+    Verify(verify::Options),
     /// The gate on schema changes: compare with the locked schemas, or accept a change
     Schema(schema::Options),
     /// The boxes of a cut, ticked by evidence only; writes reports/1.0.0-cut-checklist.md
@@ -90,6 +93,7 @@ fn main() -> std::process::ExitCode {
         Command::Smoke(options) => smoke::run(&options),
         Command::Faults(options) => faults::run(options),
         Command::Report(options) => report::run(&options),
+        Command::Verify(options) => verify::run(&options),
         Command::Schema(options) => schema::run(&options),
         Command::Checklist(options) => checklist::run(&options),
         Command::Plan(options) => plan::run(&options),

@@ -66,6 +66,8 @@ pub(crate) fn leave(
             command: request.command.clone(),
             from: request.from.as_ref().map(|from| from.display().to_string()),
             release: Default::default(),
+            outage_began: false,
+            stopped_in: None,
         },
         locks,
         result,

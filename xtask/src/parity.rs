@@ -1,7 +1,7 @@
 //! `parity`: compares environments, writes evidence, captures and the report.
 
 use crate::exit::ExitCode;
-use crate::{drill, environments, github, refuse};
+use crate::{drill, environments, github, refuse, verify};
 use recovery_drills::deployment::compared::Aspect;
 use recovery_drills::drills::context::chain;
 use recovery_drills::drills::reference;
@@ -9,6 +9,7 @@ use recovery_drills::evidence::{ParityEvidence, write_atomically};
 use recovery_drills::parity::capture::Capture;
 use recovery_drills::parity::perform::{self, Request, Subject};
 use recovery_drills::report;
+use recovery_drills::verify::views::FILE_NAME;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,7 +58,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         Err(code) => return code,
     };
     let path = options.reports.join(PARITY_CHECK);
-    let written = write(&evidence, &path);
+    let own = request.runs.join(&evidence.run.id).join(FILE_NAME);
+    let written = write(&evidence, &own).and_then(|()| write(&evidence, &path));
     if options.json {
         print!("{}", evidence.to_json());
     }
@@ -74,6 +76,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 
 /// Observes and compares, until it is done or interrupted.
 pub(crate) fn performed(request: &Request) -> Result<ParityEvidence, ExitCode> {
+    let key = verify::seal_key().map_err(|message| refuse(ExitCode::Usage, &message))?;
     let runtime = drill::runtime().map_err(|message| refuse(ExitCode::Inconclusive, &message))?;
     let ended = runtime.block_on(async {
         tokio::select! {
@@ -82,7 +85,9 @@ pub(crate) fn performed(request: &Request) -> Result<ParityEvidence, ExitCode> {
         }
     });
     match ended {
-        Some(Ok(evidence)) => Ok(evidence),
+        Some(Ok(evidence)) => verify::seal(key.as_ref(), &request.runs.join(&evidence.run.id))
+            .map(|()| evidence)
+            .map_err(|message| refuse(ExitCode::Inconclusive, &message)),
         Some(Err(error)) => Err(refuse(ExitCode::Inconclusive, &chain(&error))),
         None => Err(refuse(ExitCode::Interrupted, "interrupted; nothing was changed")),
     }

@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     }
 }
 
-fn not_found(run: Option<&str>) -> String {
+pub(crate) fn not_found(run: Option<&str>) -> String {
     let runs = reference::runs_folder();
     match run {
         Some(run) => format!(
@@ -153,7 +153,8 @@ fn deliver(options: &Options, report: &str, shown: &str, json: &str, code: ExitC
     code
 }
 
-fn find(run: &str) -> Option<PathBuf> {
+/// What is meant: a path, or the id of a run or test run.
+pub(crate) fn find(run: &str) -> Option<PathBuf> {
     let places = [
         PathBuf::from(run),
         reference::runs_folder().join(run),

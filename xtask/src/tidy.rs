@@ -47,11 +47,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "checks",
             "faults",
             "parity",
+            "verify",
         ],
     ),
     ("parity", &["deployment", "evidence", "client", "snapshot"]),
     ("cadence", &["deployment", "evidence", "gate"]),
     ("report", &["deployment", "evidence", "cadence"]),
+    ("verify", &["deployment", "evidence", "snapshot", "report"]),
 ];
 
 /// The rooms of the library that the package `containers` may use.
