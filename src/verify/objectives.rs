@@ -49,7 +49,7 @@ fn rto(evidence: &Evidence, look: &mut Look) {
     );
     if let Some(rto) = rto.filter(|_| check.items > 0) {
         look.must(
-            check.observed.contains(&format!("{rto} ms")),
+            check.observed.ends_with(&format!(" {rto} ms")),
             "rto_ms",
             &check.observed,
             &rto.to_string(),

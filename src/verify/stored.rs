@@ -52,13 +52,11 @@ pub(crate) fn snapshot(evidence: &Evidence, run: &Path) -> Look {
     look
 }
 
-/// Where the snapshot is: in the run's folder, wherever that was moved to, else where the evidence says.
+/// Where the snapshot is: in the run's folder, wherever that was moved to, else where the evidence says. A plain backup that was
+/// given is named by the evidence, and the run keeps its consolidated copy; a given snapshot stays where it is.
 fn folder(evidence: &Evidence, run: &Path) -> Option<PathBuf> {
-    let own = run.join("snapshot");
-    // Under `--from` the evidence names the given set; the run keeps its consolidated copy.
     let named = PathBuf::from(&evidence.snapshots.first()?.location);
-    let named = evidence.run.from.is_none().then_some(named);
-    std::iter::once(own).chain(named).find(|folder| folder.is_dir())
+    [run.join("snapshot"), named].into_iter().find(|folder| folder.is_dir())
 }
 
 fn unusable(error: &VerifyError, look: &mut Look) {
