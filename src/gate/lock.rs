@@ -5,9 +5,10 @@
 
 use crate::deployment::Service;
 use crate::deployment::schema::{Fingerprints, Schema};
-use crate::deployment::schema_change::{SchemaChange, changes, with_observed_names};
+use crate::deployment::schema_change::{SchemaChange, with_observed_names};
 use crate::deployment::schema_sql;
 use crate::evidence::{StoreError, write_atomically};
+use crate::gate::changes::changes;
 use crate::snapshot::database::DatabaseError;
 use crate::snapshot::schema_rows::{make_file, schema_of_sql};
 use std::fs;

@@ -2,6 +2,8 @@
 //!
 //! Reads and writes the locks only; never starts a service. Classification is `deployment`'s.
 
+/// The changes of a schema, tried out.
+pub mod changes;
 /// What an observed schema changes.
 pub mod compare;
 /// The locked schemas and the list of accepted changes.

@@ -1,8 +1,11 @@
 //! Each class of change, named; what does not count; locks written and read back.
 
+mod unusual;
+
 use crate::deployment::Service;
 use crate::deployment::schema::Schema;
-use crate::deployment::schema_change::{Class, SchemaChange, changes};
+use crate::deployment::schema_change::{Class, SchemaChange};
+use crate::gate::changes::changes;
 use crate::gate::compare::{Comparison, compare};
 use crate::gate::lock::{self, LockError};
 use crate::gate::shown;
