@@ -60,7 +60,7 @@ pub fn compare(lock: &Lock, shown: &str, observed: &Schema, origin: &str) -> Com
     };
     let line = |change: &SchemaChange| {
         let table = change.locked_table.as_deref().unwrap_or(&change.table);
-        schema_sql::line_of(&text, table, change.locked_name.as_deref()) as u64
+        schema_sql::line_of(&lock.text, table, change.locked_name.as_deref()) as u64
     };
     let facts = &lock.schema.facts;
     Comparison {
