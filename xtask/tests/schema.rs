@@ -211,7 +211,7 @@ fn what_is_no_schema_is_refused_with_its_own_code() {
     for garbage in [
         "CREATE TABLE t (",
         ")))",
-        "\u{0}\u{1}",
+        "CREATE TABLE beam_messages (x);\u{0}",
         "CREATE TABLE t(x); ATTACH 'y' AS z",
         "'",
         "BEGIN; CREATE TABLE t(x",
