@@ -26,8 +26,13 @@ pub enum SchemaError {
     #[error("cannot make a temporary folder for a copy of the database")]
     Scratch(#[source] std::io::Error),
     /// A file could not be copied.
-    #[error("cannot copy the database")]
-    Copy(#[from] TakeError),
+    #[error("cannot look at a copy of {path}")]
+    Copy {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: TakeError,
+    },
     /// A file could not be read.
     #[error("cannot read a schema")]
     Database(#[from] DatabaseError),
@@ -88,8 +93,12 @@ pub fn of_file(path: &Path) -> Result<Schema, SchemaError> {
     let folder = tempfile::tempdir().map_err(SchemaError::Scratch)?;
     // Whose it is does not matter to a copy.
     let set = FileSet::new(Service::Directory, path);
-    let raw = copy_set(&set, &folder.path().join("raw")).map_err(TakeError::from)?;
-    let made = consolidate(&raw, folder.path()).map_err(TakeError::from)?;
+    let failed = |source| SchemaError::Copy {
+        path: path.to_owned(),
+        source,
+    };
+    let raw = copy_set(&set, &folder.path().join("raw")).map_err(|error| failed(error.into()))?;
+    let made = consolidate(&raw, folder.path()).map_err(|error| failed(error.into()))?;
     Ok(schema(&Database::open(&made.path)?)?)
 }
 

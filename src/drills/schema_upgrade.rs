@@ -253,8 +253,13 @@ fn judge_schema(name: &str, service: Service, was: &Schema, is: &Schema, fresh: 
         ),
         ..Judgement::default()
     };
+    // A rename that new files have too was moved with what it holds; the rows are compared under the old name.
+    let is_moved = |change: &SchemaChange| {
+        let same = |other: &SchemaChange| other.subject == change.subject && other.what == change.what;
+        is_rename(change) && meant.iter().any(same)
+    };
     for change in happened {
-        if change.class == Class::Breaking {
+        if change.class == Class::Breaking && !is_moved(&change) {
             let finding = Finding::new(change.subject, "as it was", change.what, place.clone());
             judged.findings.push(finding);
         } else {
@@ -271,7 +276,7 @@ fn judge_schema(name: &str, service: Service, was: &Schema, is: &Schema, fresh: 
             Some("column") => format!("column {table}.{}", change.locked_name.as_deref().unwrap_or_default()),
             _ => return false,
         };
-        change.what.starts_with("renamed") && is.facts.shape.contains_key(&left)
+        is_rename(change) && is.facts.shape.contains_key(&left)
     };
     for change in meant.iter().filter(is_left) {
         judged.findings.push(Finding::new(
@@ -295,7 +300,13 @@ fn judge_schema(name: &str, service: Service, was: &Schema, is: &Schema, fresh: 
     judged
 }
 
-/// Takes what a start added to the file back, so that its rows can be compared with the older ones.
+/// Whether a table or column has another name.
+fn is_rename(change: &SchemaChange) -> bool {
+    let kind = change.subject.split(' ').next();
+    change.what.starts_with("renamed") && matches!(kind, Some("table" | "column"))
+}
+
+/// Takes what a start added to the file or renamed in it back, so that its rows can be compared with the older ones.
 fn take_back(before: &Path, file: &Path) -> Vec<Finding> {
     let read = |path: &Path| Database::open(path).and_then(|database| schema(&database));
     // What cannot be read is told by the look at the schema.
@@ -303,9 +314,14 @@ fn take_back(before: &Path, file: &Path) -> Vec<Finding> {
         return Vec::new();
     };
     let mut added: Vec<SchemaChange> = changes(&was, &is);
-    added.retain(|change| change.class == Class::Compatible);
-    // Indexes first: a column that one speaks of cannot be dropped.
-    added.sort_by_key(|change| !change.subject.starts_with("index "));
+    added.retain(|change| change.class == Class::Compatible || is_rename(change));
+    // Indexes first: a column that one speaks of cannot be dropped. Renamed tables last: columns are told under the new name.
+    added.sort_by_key(|change| match (is_rename(change), change.subject.split(' ').next()) {
+        (true, Some("table")) => 3,
+        (true, _) => 2,
+        (false, Some("index")) => 0,
+        _ => 1,
+    });
     let mut findings = Vec::new();
     for change in added {
         let Some(statement) = drop_statement(&change) else {
@@ -326,7 +342,18 @@ fn take_back(before: &Path, file: &Path) -> Vec<Finding> {
 
 fn drop_statement(change: &SchemaChange) -> Option<String> {
     let (kind, rest) = change.subject.split_once(' ')?;
+    let new = change.observed_name.as_deref().filter(|_| is_rename(change));
     match kind {
+        "table" if is_rename(change) => {
+            let new = change.what.strip_prefix("renamed to ")?;
+            Some(format!("ALTER TABLE {} RENAME TO {}", quoted(new), quoted(rest)))
+        }
+        "column" if new.is_some() => Some(format!(
+            "ALTER TABLE {} RENAME COLUMN {} TO {}",
+            quoted(&change.table),
+            quoted(new?),
+            quoted(change.locked_name.as_deref()?)
+        )),
         "table" | "view" => Some(format!("DROP {kind} {}", quoted(rest))),
         "index" => rest
             .rsplit_once(" on ")
@@ -394,6 +421,47 @@ mod tests {
         let holder = OLD.replace("owner TEXT", "holder TEXT");
         let both = OLD.replace("owner TEXT", "owner TEXT, holder TEXT");
         assert_eq!(judged(&both, &holder), ["column seats.owner"]);
+        assert_eq!(judged(&chairs, &chairs), [""; 0], "moved");
+        assert_eq!(
+            judged(&holder, OLD).first().map(String::as_str),
+            Some("column seats.owner"),
+            "by the start alone"
+        );
+    }
+
+    #[test]
+    fn a_rename_is_taken_back_with_its_rows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [before, file] = ["before", "file"].map(|name| folder.path().join(name));
+        let make = |path: &Path, sql: &str| {
+            let made = rusqlite::Connection::open(path).and_then(|connection| connection.execute_batch(sql));
+            made.expect("made");
+        };
+        let rows = "INSERT INTO seats VALUES ('a', 'b', 'c');";
+        make(&before, &format!("{OLD} {rows}"));
+        make(
+            &file,
+            &format!(
+                "{OLD} {rows} ALTER TABLE seats RENAME COLUMN owner TO holder; ALTER TABLE seats ADD COLUMN more TEXT;"
+            ),
+        );
+        assert_eq!(take_back(&before, &file), []);
+        let read = |path: &Path| {
+            schema(&Database::open(path).expect("opened"))
+                .expect("read")
+                .facts
+                .shape
+        };
+        assert_eq!(read(&file), read(&before));
+        make(
+            &file,
+            "ALTER TABLE seats RENAME TO chairs; CREATE INDEX i ON chairs (note);",
+        );
+        assert_eq!(take_back(&before, &file), []);
+        assert_eq!(read(&file), read(&before));
+        let owner = rusqlite::Connection::open(&file)
+            .and_then(|connection| connection.query_row("SELECT owner FROM seats", [], |row| row.get::<_, String>(0)));
+        assert_eq!(owner.expect("the row"), "b");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::deployment::schema_change::{Class, SchemaChange};
 use crate::deployment::way_back::going_back;
+use crate::evidence::Verdict;
 use crate::gate::base::{Accepted, Since};
 use crate::gate::compare::Comparison;
 use crate::gate::outcome::Outcome;
@@ -10,7 +11,7 @@ use crate::gate::upgrade::{Asked, Upgrade};
 /// What a lock is that somebody edited.
 pub(crate) const HAND_EDITED: &str =
     "the lock is not the one that was accepted last (CHANGES.md): it was edited by hand";
-const HOW: &str = "accept with `cargo xtask schema --write --reason \"…\"`, after a recovery drill";
+const HOW: &str = "`cargo xtask schema --write --reason \"…\"` accepts it, after a recovery drill";
 
 /// For a terminal: what changed in words, below it the diff.
 #[must_use]
@@ -65,7 +66,7 @@ pub fn text_upgrade(upgrade: &Upgrade) -> String {
             ));
         }
     }
-    for reason in &upgrade.reasons {
+    for reason in untold(upgrade) {
         text.push_str(&format!("  {reason}\n"));
     }
     if let Some(back) = &upgrade.way_back {
@@ -173,7 +174,7 @@ pub fn summary(outcome: &Outcome) -> String {
         text.push_str(&format!("\nThe drill schema-upgrade was not run: {}\n", cell(why)));
     }
     if outcome.comparisons.iter().any(Comparison::is_changed) {
-        text.push_str(&format!("\nTo {HOW}.\n"));
+        text.push_str(&format!("\n{HOW}.\n"));
     }
     text
 }
@@ -211,13 +212,22 @@ fn diff(diff: &str) -> String {
     format!("\n{fence}diff\n{diff}{fence}\n\n")
 }
 
+/// Reasons that no row of the table tells.
+fn untold(upgrade: &Upgrade) -> impl Iterator<Item = &String> {
+    let is_told = upgrade.sets.iter().any(|one| one.verdict != Verdict::Pass);
+    let reasons = upgrade.reasons.iter();
+    reasons.filter(move |reason| !is_told || !reason.starts_with("check "))
+}
+
 fn upgraded(upgrade: &Upgrade) -> String {
     let mut text = format!(
         "\n### Older snapshots in these services: {}\n\nDrill schema-upgrade, run {}.\n\n| older set | asked | verdict | observed |\n|---|---|---|---|\n",
         upgrade.verdict, upgrade.run
     );
     for one in &upgrade.sets {
-        let service = one.service.map_or("", |service| service.name());
+        let service = one
+            .service
+            .map_or(String::new(), |service| format!(" of the {service}"));
         let mut observed = cell(&one.observed);
         for finding in &one.findings {
             observed.push_str(&format!(
@@ -232,13 +242,13 @@ fn upgraded(upgrade: &Upgrade) -> String {
             observed.push_str(&format!("<br>and {more} more, in the evidence"));
         }
         text.push_str(&format!(
-            "| {} | {} {service} | {} | {observed} |\n",
+            "| {} | {}{service} | {} | {observed} |\n",
             cell(&one.set),
             one.check,
             one.verdict
         ));
     }
-    for reason in &upgrade.reasons {
+    for reason in untold(upgrade) {
         text.push_str(&format!("\n- {}\n", cell(reason)));
     }
     if let Some(back) = &upgrade.way_back {

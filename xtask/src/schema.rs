@@ -320,13 +320,8 @@ fn observed(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
 
 /// One service's schema, of a file.
 fn one(service: Option<Service>, schema: Schema, path: &Path) -> Result<Observed, (ExitCode, String)> {
-    let service = schema_gate::whose(&schema, service, path).map_err(|error| {
-        let code = match error {
-            SchemaError::Empty(_) => ExitCode::Inconclusive,
-            _ => ExitCode::Usage,
-        };
-        (code, chain(&error))
-    })?;
+    let service = schema_gate::whose(&schema, service, path);
+    let service = service.map_err(|error| (ExitCode::Usage, chain(&error)))?;
     Ok(Observed {
         schemas: vec![(service, schema)],
         origin: shown_path(path),
