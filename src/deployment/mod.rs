@@ -15,10 +15,14 @@ use std::fmt;
 mod nonce_guards;
 /// Schema facts, fingerprints and differences.
 pub mod schema;
+mod schema_added;
 /// What a change of a schema means.
 pub mod schema_change;
+mod schema_renames;
 /// A schema written as SQL.
 pub mod schema_sql;
+/// One spelling for what means the same.
+pub mod spelling;
 mod sql_tokens;
 /// What older services make of a newer file.
 pub mod way_back;

@@ -297,7 +297,12 @@ impl SchemaFacts {
             let name = column.name.to_lowercase();
             let expression = clauses.generated.into_iter().find(|(generated, _)| *generated == name);
             let expression = expression.map(|(_, text)| text).unwrap_or_default();
-            words.push(format!("HIDDEN {} AS ( {expression} )", column.hidden));
+            let kind = match column.hidden {
+                2 => "VIRTUAL",
+                3 => "STORED",
+                _ => "HIDDEN",
+            };
+            words.push(format!("AS ( {expression} ) {kind}"));
         }
         words.retain(|word| !word.is_empty());
         let subject = format!("column {}.{}", column.table, column.name);

@@ -3,11 +3,10 @@
 //! Pure. Compatible is only what a start can add to an older file: a service creates tables and indexes that are missing
 //! and adds columns, and leaves everything else of a restored file as it is. Source: Beam 1.6.0, contract 4.1.
 
-use crate::deployment::schema::{
-    ColumnRow, IndexRow, Schema, SchemaDifference, SchemaRows, check_differences, shape_differences,
-};
-use crate::deployment::schema_sql::{columns_of, is_constant};
-use crate::deployment::{nonce_guards, sql_tokens};
+use crate::deployment::schema::{ColumnRow, IndexRow, Schema, SchemaDifference, check_differences, shape_differences};
+use crate::deployment::schema_renames::{Renamed, renamed};
+use crate::deployment::schema_sql::columns_of;
+use crate::deployment::{nonce_guards, schema_added, sql_tokens};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -45,26 +44,32 @@ pub struct SchemaChange {
     pub restoring: String,
     /// The guard against repeated nonces that is lost by it; `None` for most.
     pub nonce_guard_lost: Option<String>,
-    /// The table that it belongs to.
+    /// The table that it belongs to, by the name that the subject has.
     pub table: String,
+    /// Its name in the locked schema; `None` where it is not there.
+    pub locked_table: Option<String>,
     /// The column, index, trigger or view in the locked schema that it is about, where there is one.
     pub locked_name: Option<String>,
+    /// Likewise in the observed schema.
+    pub observed_name: Option<String>,
 }
 
 /// All changes from the locked to the observed schema: breaking ones first, then by table and subject.
 #[must_use]
 pub fn changes(locked: &Schema, observed: &Schema) -> Vec<SchemaChange> {
-    let (renamed, mut found) = renames(locked, observed);
-    let mut differences = shape_differences(&renamed.facts, &observed.facts);
-    differences.extend(joined(check_differences(&renamed.facts, &observed.facts)));
+    let mut renamed = renamed(locked, observed);
+    let mut found = std::mem::take(&mut renamed.found);
+    let mut differences = shape_differences(&renamed.locked.facts, &observed.facts);
+    differences.extend(joined(check_differences(&renamed.locked.facts, &observed.facts)));
     let subjects: BTreeSet<String> = differences
         .iter()
         .filter(|one| one.expected == ABSENT)
         .map(|one| one.subject.clone())
         .collect();
     let sides = Sides {
-        locked: &renamed,
+        locked: &renamed.locked,
         observed,
+        renamed: &renamed,
     };
     found.extend(
         differences
@@ -72,97 +77,17 @@ pub fn changes(locked: &Schema, observed: &Schema) -> Vec<SchemaChange> {
             .filter(|one| !is_part_of_new_column(one, &subjects))
             .map(|one| sides.change(one)),
     );
-    nonce_guards::name_lost(locked, observed, &mut found);
+    nonce_guards::name_lost(locked, observed, &renamed, &mut found);
     found.sort_by(|one, other| (one.class, &one.table, &one.subject).cmp(&(other.class, &other.table, &other.subject)));
     found
 }
 
 const ABSENT: &str = "absent";
 
-/// The locked schema as it would be if the renamed columns had their observed names already.
+/// The locked schema as it would be if what is renamed had its observed name already.
 #[must_use]
 pub fn with_observed_names(locked: &Schema, observed: &Schema) -> Schema {
-    renames(locked, observed).0
-}
-
-/// The locked schema with the observed names of renamed columns, and the renames.
-fn renames(locked: &Schema, observed: &Schema) -> (Schema, Vec<SchemaChange>) {
-    let (mut rows, mut found) = (locked.rows.clone(), Vec::new());
-    for table in &locked.rows.tables {
-        let (was, is) = (
-            columns_of(&locked.rows, &table.name),
-            columns_of(&observed.rows, &table.name),
-        );
-        let only = |these: &[&ColumnRow], those: &[&ColumnRow]| -> Vec<usize> {
-            let is_there = |column: &ColumnRow| those.iter().any(|other| other.name == column.name);
-            (0..these.len()).filter(|at| !is_there(these[*at])).collect()
-        };
-        let (gone, mut come) = (only(&was, &is), only(&is, &was));
-        let single = gone.len() == 1 && come.len() == 1;
-        for at in gone {
-            let same = |other: &usize| is_same_column(was[at], is[*other]) && (single || *other == at);
-            let Some(place) = come.iter().position(same) else {
-                continue;
-            };
-            let (old, new) = (was[at], is[come.swap_remove(place)]);
-            rename(&mut rows, &table.name, &old.name, &new.name);
-            found.push(SchemaChange {
-                class: Class::Breaking,
-                subject: format!("column {}.{}", table.name, old.name),
-                what: format!("renamed to {}.{}", table.name, new.name),
-                restoring: format!(
-                    "a restored older file keeps its values under {}; {} is empty or missing until the values are moved",
-                    old.name, new.name
-                ),
-                nonce_guard_lost: None,
-                table: table.name.clone(),
-                locked_name: Some(old.name.clone()),
-            });
-        }
-    }
-    (Schema::from(rows), found)
-}
-
-fn is_same_column(one: &ColumnRow, other: &ColumnRow) -> bool {
-    let key = |column: &ColumnRow| {
-        (
-            column.declared_type.to_uppercase(),
-            column.not_null,
-            column.default.as_deref().map(sql_tokens::normalised),
-            column.primary_key,
-            column.hidden,
-            column.collation.to_uppercase(),
-        )
-    };
-    key(one) == key(other)
-}
-
-/// Gives a column of the rows another name, wherever it is spoken of.
-fn rename(rows: &mut SchemaRows, table: &str, old: &str, new: &str) {
-    for column in rows
-        .columns
-        .iter_mut()
-        .filter(|one| one.table == table && one.name == old)
-    {
-        column.name = new.to_owned();
-    }
-    let indexes = rows.indexes.iter_mut().filter(|index| index.table == table);
-    for column in indexes.flat_map(|index| &mut index.columns) {
-        if column.name.as_deref() == Some(old) {
-            column.name = Some(new.to_owned());
-        }
-    }
-    for key in &mut rows.foreign_keys {
-        if key.table == table && key.from == old {
-            key.from = new.to_owned();
-        }
-        if key.parent == table && key.to.as_deref() == Some(old) {
-            key.to = Some(new.to_owned());
-        }
-    }
-    for object in rows.objects.iter_mut().filter(|object| object.table == table) {
-        object.sql = object.sql.as_deref().map(|sql| sql_tokens::with_name(sql, old, new));
-    }
+    renamed(locked, observed).locked
 }
 
 /// A CHECK that is gone and one that came about the same column are one change.
@@ -198,7 +123,7 @@ fn table_of_check(subject: &str) -> &str {
     subject.rsplit_once(" ) of ").map_or("", |(_, table)| table)
 }
 
-/// The CHECK and the foreign key of a column that is new itself are told with the column.
+/// The CHECK, the foreign key and the UNIQUE of a column that is new itself are told with the column.
 fn is_part_of_new_column(one: &SchemaDifference, new: &BTreeSet<String>) -> bool {
     if one.expected != ABSENT {
         return false;
@@ -206,7 +131,11 @@ fn is_part_of_new_column(one: &SchemaDifference, new: &BTreeSet<String>) -> bool
     let column = if let Some(rest) = one.subject.strip_prefix("CHECK ( ") {
         let first = rest.split(' ').next().unwrap_or_default().trim_matches('"');
         format!("column {}.{first}", table_of_check(&one.subject))
-    } else if let Some(rest) = one.subject.strip_prefix("foreign key ") {
+    } else if let Some(rest) = one
+        .subject
+        .strip_prefix("foreign key ")
+        .or_else(|| one.subject.strip_prefix("unique constraint on "))
+    {
         let Some((table, column)) = rest.split_once('(') else {
             return false;
         };
@@ -220,6 +149,7 @@ fn is_part_of_new_column(one: &SchemaDifference, new: &BTreeSet<String>) -> bool
 struct Sides<'a> {
     locked: &'a Schema,
     observed: &'a Schema,
+    renamed: &'a Renamed,
 }
 
 impl Sides<'_> {
@@ -231,14 +161,21 @@ impl Sides<'_> {
             "index" => self.of_index(one),
             _ => of_other(one, kind),
         };
+        let table = self.table(one);
+        let own = self.renamed.locked_table(&table).to_owned();
+        let is_locked = |name: &String| self.locked.facts.shape.contains_key(&format!("table {name}"));
+        let name = named(one, kind);
+        let locked_name = name.as_deref().filter(|_| one.expected != ABSENT);
         SchemaChange {
             class,
             subject: one.subject.clone(),
             what,
             restoring,
             nonce_guard_lost: None,
-            table: self.table(one),
-            locked_name: locked_name(one, kind),
+            locked_table: is_locked(&table).then_some(own),
+            locked_name: locked_name.map(|name| self.renamed.locked_column(&table, name).to_owned()),
+            observed_name: name.filter(|_| one.observed != ABSENT),
+            table,
         }
     }
 
@@ -270,7 +207,15 @@ impl Sides<'_> {
             let told = "a restored older file keeps its rows, but nothing reads them any more";
             return (Class::Breaking, "dropped".to_owned(), told.to_owned());
         }
-        changed(one, "a restored older file keeps the table as it was made")
+        let has = |text: &str, word: &str| text.split(' ').any(|one| one == word);
+        let told = if has(&one.expected, "AUTOINCREMENT") != has(&one.observed, "AUTOINCREMENT") {
+            "a restored older file keeps the table as it was made: only one of the two gives a deleted row's number again"
+        } else if has(&one.expected, "STRICT") != has(&one.observed, "STRICT") {
+            "a restored older file keeps the table as it was made: only one of the two holds values to their types"
+        } else {
+            "a restored older file keeps the table as it was made"
+        };
+        changed(one, told)
     }
 
     fn of_column(&self, one: &SchemaDifference) -> (Class, String, String) {
@@ -281,7 +226,7 @@ impl Sides<'_> {
                 .cloned()
         };
         match (find(self.locked), find(self.observed)) {
-            (None, Some(new)) => self.of_new_column(&new, &one.observed),
+            (None, Some(new)) => schema_added::column(self.observed, &new),
             (Some(was), None) => {
                 let told = if was.not_null && was.default.is_none() {
                     "a restored older file still demands a value and refuses rows that are written without"
@@ -299,61 +244,17 @@ impl Sides<'_> {
         }
     }
 
-    fn of_new_column(&self, new: &ColumnRow, description: &str) -> (Class, String, String) {
-        let what = format!("added: {description}");
-        let breaking = |why: &str| (Class::Breaking, what.clone(), why.to_owned());
-        let is_unique = self.observed.rows.indexes.iter().any(|index| {
-            let names = index
-                .columns
-                .iter()
-                .any(|column| column.name.as_deref() == Some(&new.name));
-            index.table == new.table && index.origin != "c" && names
-        });
-        let default = new
-            .default
-            .as_deref()
-            .filter(|text| sql_tokens::normalised(text) != "null");
-        if new.primary_key > 0 || is_unique {
-            return breaking(
-                "no start can add it to a restored older file: SQLite adds no PRIMARY KEY or UNIQUE column",
-            );
-        }
-        if new.hidden == 3 {
-            return breaking("no start can add it to a restored older file: SQLite adds no STORED generated column");
-        }
-        if new.not_null && default.is_none() && new.hidden == 0 {
-            return breaking(
-                "NOT NULL without a default: no start can add it to a restored older file, its rows have no value",
-            );
-        }
-        if default.is_some_and(|text| !is_constant(text)) {
-            return breaking("no start can add it to a restored older file: its default is no constant");
-        }
-        let told = match default {
-            Some(value) => format!("old rows get {value} once the first start has added the column"),
-            None if new.hidden == 2 => "computed from old rows once the first start has added the column".to_owned(),
-            None => "old rows get NULL once the first start has added the column".to_owned(),
-        };
-        (Class::Compatible, what, told)
-    }
-
     fn of_index(&self, one: &SchemaDifference) -> (Class, String, String) {
         let name = index_name(&one.subject);
         let find = |schema: &Schema| schema.rows.indexes.iter().find(|index| index.name == name).cloned();
         if one.expected == ABSENT {
-            let is_unique = find(self.observed).is_some_and(|index: IndexRow| index.unique);
-            let is_old = self
-                .locked
-                .facts
-                .shape
-                .contains_key(&format!("table {}", self.table(one)));
             let what = format!("added: {}", one.observed);
-            if is_unique && is_old {
-                let told = "the first start on a restored older file fails where its rows hold one value twice";
-                return (Class::Breaking, what, told.to_owned());
-            }
-            let told = "the first start builds it over the rows of a restored older file";
-            return (Class::Compatible, what, told.to_owned());
+            let new: Option<IndexRow> = find(self.observed);
+            let (class, told) = match new {
+                Some(new) => schema_added::index(self.locked, self.observed, &new),
+                None => (Class::Breaking, "no start is known to add it".to_owned()),
+            };
+            return (class, what, told);
         }
         if one.observed == ABSENT {
             let unique = if find(self.locked).is_some_and(|index| index.unique) {
@@ -367,10 +268,19 @@ impl Sides<'_> {
                 unique.to_owned(),
             );
         }
-        changed(
-            one,
-            "created only if missing: a restored older file keeps the old index",
-        )
+        let unique = [self.locked, self.observed].map(|schema| find(schema).is_some_and(|index| index.unique));
+        let told = match unique {
+            [true, false] => {
+                "created only if missing: a restored older file keeps the old index and refuses what a new file takes \
+                 twice"
+            }
+            [false, true] => {
+                "created only if missing: a restored older file keeps the old index and takes twice what a new file \
+                 refuses"
+            }
+            _ => "created only if missing: a restored older file keeps the old index",
+        };
+        changed(one, told)
     }
 }
 
@@ -384,8 +294,12 @@ fn of_changed_column(was: &ColumnRow, is: &ColumnRow, one: &SchemaDifference) ->
         "a restored older file stays NOT NULL and refuses what the service may write now"
     } else if was.primary_key != is.primary_key {
         "a restored older file keeps the old primary key"
+    } else if was.hidden != is.hidden {
+        "a restored older file keeps the old column: only in one of the two is it computed"
     } else if was.default != is.default {
         "a restored older file keeps the old default: rows written without a value differ"
+    } else if !was.collation.eq_ignore_ascii_case(&is.collation) {
+        "a restored older file keeps the old collation: the two order and compare its values differently"
     } else {
         "a restored older file keeps the old column"
     };
@@ -416,7 +330,14 @@ fn of_other(one: &SchemaDifference, kind: &str) -> (Class, String, String) {
 fn changed(one: &SchemaDifference, told: &str) -> (Class, String, String) {
     // `UNIQUE` and the like say no more than the subject.
     let is_plain = |text: &str| text == "UNIQUE" || text == "present";
-    let what = match (one.expected.as_str(), one.observed.as_str()) {
+    // A column without a type has no words, and statements are kept in lower case.
+    let told_as = |text: &str| match one.subject.split(' ').next() {
+        Some("column") if text.is_empty() => "no type".to_owned(),
+        Some("trigger" | "view") if text != ABSENT => sql_tokens::readable(text),
+        _ => text.to_owned(),
+    };
+    let (expected, observed) = (told_as(&one.expected), told_as(&one.observed));
+    let what = match (expected.as_str(), observed.as_str()) {
         (ABSENT, is) if is_plain(is) => "added".to_owned(),
         (ABSENT, is) => format!("added: {is}"),
         (was, ABSENT) if is_plain(was) || one.subject.starts_with("CHECK ") => "dropped".to_owned(),
@@ -431,11 +352,8 @@ fn index_name(subject: &str) -> &str {
     rest.rsplit_once(" on ").map_or(rest, |(name, _)| name)
 }
 
-/// The line of the lock that a change is about names this.
-fn locked_name(one: &SchemaDifference, kind: &str) -> Option<String> {
-    if one.expected == ABSENT {
-        return None;
-    }
+/// The column, index, trigger or view that a difference is about.
+fn named(one: &SchemaDifference, kind: &str) -> Option<String> {
     let (_, rest) = one.subject.split_once(' ')?;
     match kind {
         "column" => rest.split_once('.').map(|(_, column)| column.to_owned()),

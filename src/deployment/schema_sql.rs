@@ -43,7 +43,10 @@ pub fn written(rows: &SchemaRows, order: &SchemaRows) -> String {
 #[must_use]
 pub fn line_of(text: &str, table: &str, name: Option<&str>) -> usize {
     let head = format!("CREATE TABLE {} ", identifier(table));
-    let of_table = text.lines().position(|line| line.starts_with(&head));
+    let of_view = format!("CREATE VIEW {} ", identifier(table));
+    let of_table = text
+        .lines()
+        .position(|line| line.starts_with(&head) || line.starts_with(&of_view));
     let Some(name) = name else {
         return of_table.map_or(1, |at| at + 1);
     };
@@ -155,6 +158,24 @@ fn ordered<'a>(columns: Vec<&'a ColumnRow>, order: &SchemaRows) -> Vec<&'a Colum
     columns
 }
 
+/// One column as a lock has it: name and definition.
+#[must_use]
+pub fn written_column(rows: &SchemaRows, column: &ColumnRow) -> String {
+    let mut objects = rows.objects.iter();
+    let statement = objects.find(|object| object.kind == "table" && object.name == column.table);
+    let sql = statement.and_then(|object| object.sql.as_deref()).unwrap_or_default();
+    let clauses = sql_tokens::table_clauses(sql);
+    let mut checks = clauses.checks.clone();
+    column_sql(column, &columns_of(rows, &column.table), &clauses, &mut checks)
+}
+
+/// The same without its name.
+pub(crate) fn definition(rows: &SchemaRows, column: &ColumnRow) -> String {
+    let text = written_column(rows, column);
+    let definition = text.strip_prefix(&identifier(&column.name)).unwrap_or(&text).trim();
+    if definition.is_empty() { "no type" } else { definition }.to_owned()
+}
+
 fn column_sql(column: &ColumnRow, all: &[&ColumnRow], clauses: &TableClauses, checks: &mut Vec<String>) -> String {
     let mut words = vec![identifier(&column.name)];
     if !column.declared_type.is_empty() {
@@ -198,21 +219,32 @@ fn column_sql(column: &ColumnRow, all: &[&ColumnRow], clauses: &TableClauses, ch
 
 /// Whether a default is one value, which `ALTER TABLE` takes, and no expression.
 pub(crate) fn is_constant(default: &str) -> bool {
-    let text = sql_tokens::normalised(default);
-    let text = text
-        .strip_prefix("- ")
-        .or_else(|| text.strip_prefix("+ "))
-        .unwrap_or(&text);
-    let is_number = text.starts_with(|c: char| c.is_ascii_digit() || c == '.') && !text.contains(' ');
-    let inside = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
-    let is_literal = inside.is_some_and(|inside| !inside.replace("''", "").contains('\''));
-    let is_word = ["null", "true", "false"].contains(&text);
-    is_number || is_literal || is_word
+    let text = default.trim();
+    let unsigned = text.trim_start_matches(['-', '+', ' ']);
+    let is_number = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && unsigned.char_indices().all(|(at, c)| {
+            let is_exponent = unsigned[..at].ends_with(['e', 'E']) && !unsigned.starts_with("0x");
+            c.is_ascii_alphanumeric() || c == '.' || c == '_' || ((c == '-' || c == '+') && is_exponent)
+        });
+    let quoted = |text: &str, quote: char| {
+        let inside = text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+        inside.is_some_and(|inside| !inside.replace(&format!("{quote}{quote}"), "").contains(quote))
+    };
+    let is_blob = text
+        .strip_prefix(['x', 'X'])
+        .is_some_and(|rest| rest.starts_with('\'') && quoted(rest, '\''));
+    // SQLite takes a name in the place of a default for a text.
+    let is_word = text.chars().all(|c| c.is_alphanumeric() || c == '_') && !is_time(text);
+    !text.is_empty() && (is_number || quoted(text, '\'') || quoted(text, '"') || is_blob || is_word)
+}
+
+/// Whether a default is the time of the write.
+fn is_time(default: &str) -> bool {
+    ["current_time", "current_date", "current_timestamp"].contains(&default.to_lowercase().as_str())
 }
 
 fn default_sql(default: &str) -> String {
-    let is_time = ["current_time", "current_date", "current_timestamp"].contains(&default.to_lowercase().as_str());
-    if is_constant(default) || is_time {
+    if is_constant(default) || is_time(default) {
         default.to_owned()
     } else {
         format!("({})", readable(default))

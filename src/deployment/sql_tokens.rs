@@ -183,7 +183,7 @@ fn read_definition(definition: &[Token], found: &mut TableClauses) {
     const CONSTRAINTS: [&str; 5] = ["constraint", "primary", "unique", "check", "foreign"];
     let Some(first) = definition.first() else { return };
     let is_column = !CONSTRAINTS.iter().any(|word| first.is(word));
-    let head = || join(&definition[..definition.len().min(8)]);
+    let head = |at: usize| join(&definition[..at.min(8)]);
     let mut at = usize::from(is_column);
     while at < definition.len() {
         let token = &definition[at];
@@ -192,7 +192,7 @@ fn read_definition(definition: &[Token], found: &mut TableClauses) {
             at = closing(definition, at);
         } else if next.is_some_and(|next| next.is("(")) && (token.is("check") || (token.is("as") && is_column)) {
             let close = closing(definition, at + 1);
-            let inside = join(&definition[at + 2..close.max(at + 2)]);
+            let inside = join(without_parentheses(&definition[at + 2..close.max(at + 2)]));
             if token.is("check") {
                 found.checks.push(inside);
             } else {
@@ -203,13 +203,33 @@ fn read_definition(definition: &[Token], found: &mut TableClauses) {
             found.autoincrement = true;
         } else if token.is("on") && next.is_some_and(|next| next.is("conflict")) {
             let action = definition.get(at + 2).map_or("", |token| token.text.as_str());
-            found.others.push(format!("{} on conflict {action}", head()));
-        } else if token.is("deferrable") || token.is("initially") {
-            let rest = join(&definition[at.saturating_sub(1)..definition.len().min(at + 2)]);
-            found.others.push(format!("{} {rest}", head()));
+            // ABORT is what happens anyhow.
+            if action != "abort" {
+                found.others.push(format!("{} on conflict {action}", head(at)));
+            }
+        } else if is_deferred(definition, at) {
+            found.others.push(format!("{} deferrable initially deferred", head(at)));
         }
         at += 1;
     }
+}
+
+/// Whether a foreign key is deferred from here on; all other clauses of deferral mean "at once", as without one.
+fn is_deferred(definition: &[Token], at: usize) -> bool {
+    let words = ["deferrable", "initially", "deferred"];
+    let said = words
+        .iter()
+        .zip(&definition[at..])
+        .filter(|(word, token)| token.is(word));
+    said.count() == words.len() && !(at > 0 && definition[at - 1].is("not"))
+}
+
+/// The expression inside parentheses that enclose all of it.
+fn without_parentheses(mut expression: &[Token]) -> &[Token] {
+    while expression.len() > 2 && expression[0].is("(") && closing(expression, 0) == expression.len() - 1 {
+        expression = &expression[1..expression.len() - 1];
+    }
+    expression
 }
 
 /// The comma-separated parts of the first parenthesis.

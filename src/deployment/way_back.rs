@@ -13,6 +13,9 @@ pub fn going_back(change: &SchemaChange) -> &'static str {
     let needed = change.what.contains("NOT NULL") && !change.what.contains("DEFAULT");
     match kind {
         "table" if added => "its rows stay in the file, and nothing reads them",
+        "table" if change.what.starts_with("renamed") => {
+            "older services create the old name again without a row: the rows stay under the new name"
+        }
         "table" if dropped => "created again without a row: what it held is lost",
         "column" if added && needed => "older services write no value to it: their rows are refused",
         "column" if added => "its values stay in the file, nothing reads them, and new rows have none",
@@ -21,6 +24,7 @@ pub fn going_back(change: &SchemaChange) -> &'static str {
             "its values stay under the new name, where older services do not look"
         }
         "column" => "older services read and write by the old rule",
+        "index" if change.what.starts_with("renamed") => "older services build the old one beside it: no harm",
         "index" if added && change.what.contains("UNIQUE") => "it stays and refuses what older services may write",
         "index" if added => "it stays and does no harm",
         "index" | "unique" if dropped => "created again, which fails where rows repeat a value; or missed",

@@ -56,6 +56,11 @@ impl Judged {
         &self.judgement.observed
     }
 
+    /// Puts what is expected in other words.
+    pub(crate) fn expecting(&mut self, words: impl FnOnce(&str) -> String) {
+        self.judgement.expected = words(&self.judgement.expected);
+    }
+
     /// Whether there was nothing to look at, and nothing wrong with that.
     #[must_use]
     pub fn is_about_nothing(&self) -> bool {

@@ -43,6 +43,8 @@ pub struct DrillRequest {
     pub base: Base,
     /// Keep the working files of the run.
     pub keep: bool,
+    /// The locked schemas that older snapshots are made of and the way back goes to; the project's own where left out.
+    pub older_locks: Option<PathBuf>,
     /// Folder under which the run makes its own.
     pub runs: PathBuf,
     /// The command line, unexpanded.

@@ -151,6 +151,27 @@ pub async fn perform(
 /// The names of all drills.
 pub const NAMES: [&str; 2] = ["backup-restore", schema_upgrade::NAME];
 
+/// The word that stands for all of [`NAMES`].
+pub const ALL: &str = "all";
+
+/// The drills that a word of the command line asks for.
+///
+/// # Errors
+/// A sentence that lists the names, for a word that is none.
+pub fn named(word: &str) -> Result<Vec<&'static str>, String> {
+    if word == ALL {
+        return Ok(NAMES.to_vec());
+    }
+    let found: Vec<&str> = NAMES.into_iter().filter(|name| *name == word).collect();
+    if found.is_empty() {
+        return Err(format!(
+            "no drill {word:?}; there are {} and {ALL}, which runs each of them",
+            NAMES.join(", ")
+        ));
+    }
+    Ok(found)
+}
+
 async fn run(context: &mut DrillContext) -> Result<(), Ending> {
     if context.request.drill == schema_upgrade::NAME {
         Box::pin(schema_upgrade::run(context)).await

@@ -26,11 +26,57 @@ pub enum SchemaError {
     #[error("cannot make a temporary folder for a copy of the database")]
     Scratch(#[source] std::io::Error),
     /// A file could not be copied.
-    #[error("cannot copy the database")]
-    Copy(#[from] TakeError),
+    #[error("cannot look at a copy of {path}")]
+    Copy {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: TakeError,
+    },
     /// A file could not be read.
     #[error("cannot read a schema")]
     Database(#[from] DatabaseError),
+    /// There is no schema to look at.
+    #[error("{0} holds no table: there is no schema to compare; give the file that a service wrote")]
+    Empty(PathBuf),
+    /// The tables are nobody's.
+    #[error("{0} is neither a directory's nor a bus's database; say which with --service")]
+    Nobodys(PathBuf),
+    /// The tables are the other service's.
+    #[error("{path} is of the {is}, not of the {said}; say --service {is}")]
+    OfTheOther {
+        /// The file.
+        path: PathBuf,
+        /// Whose it was said to be.
+        said: Service,
+        /// Whose it is.
+        is: Service,
+    },
+}
+
+/// Whose schema it is: as said, or recognised by its tables.
+///
+/// # Errors
+/// [`SchemaError::Empty`], [`SchemaError::Nobodys`], [`SchemaError::OfTheOther`].
+pub fn whose(schema: &Schema, said: Option<Service>, path: &Path) -> Result<Service, SchemaError> {
+    if schema.rows.tables.is_empty() {
+        return Err(SchemaError::Empty(path.to_owned()));
+    }
+    let is_marked = |service: &Service| {
+        let mut tables = schema.rows.tables.iter();
+        tables.any(|table| table.name == service.marker_table())
+    };
+    let marked: Vec<Service> = Service::ALL.into_iter().filter(is_marked).collect();
+    match (said, marked.as_slice()) {
+        (Some(said), [is]) if *is != said => Err(SchemaError::OfTheOther {
+            path: path.to_owned(),
+            said,
+            is: *is,
+        }),
+        (Some(said), _) => Ok(said),
+        (None, [first, ..]) => Ok(*first),
+        (None, []) => Err(SchemaError::Nobodys(path.to_owned())),
+    }
 }
 
 /// The folder of the locked schemas.
@@ -47,8 +93,12 @@ pub fn of_file(path: &Path) -> Result<Schema, SchemaError> {
     let folder = tempfile::tempdir().map_err(SchemaError::Scratch)?;
     // Whose it is does not matter to a copy.
     let set = FileSet::new(Service::Directory, path);
-    let raw = copy_set(&set, &folder.path().join("raw")).map_err(TakeError::from)?;
-    let made = consolidate(&raw, folder.path()).map_err(TakeError::from)?;
+    let failed = |source| SchemaError::Copy {
+        path: path.to_owned(),
+        source,
+    };
+    let raw = copy_set(&set, &folder.path().join("raw")).map_err(|error| failed(error.into()))?;
+    let made = consolidate(&raw, folder.path()).map_err(|error| failed(error.into()))?;
     Ok(schema(&Database::open(&made.path)?)?)
 }
 

@@ -8,7 +8,7 @@ use crate::checks::prediction::Window;
 use crate::checks::startup_diff;
 use crate::deployment::Service;
 use crate::deployment::schema::Schema;
-use crate::deployment::schema_change::{Class, SchemaChange, changes};
+use crate::deployment::schema_change::{Class, SchemaChange};
 use crate::deployment::way_back::going_back;
 use crate::drills::at_rest::{Judged, judged, record};
 use crate::drills::context::{DrillContext, Stop, private_folder};
@@ -17,7 +17,9 @@ use crate::drills::reference::workspace_root;
 use crate::drills::schema_gate::{SchemaError, locks_folder, of_file};
 use crate::drills::{Ending, restoring, source};
 use crate::evidence::{CheckId, Finding, Judgement};
+use crate::gate::changes::changes;
 use crate::gate::lock;
+use crate::gate::upgrade::{WAY_BACK, expected_of};
 use crate::snapshot::consolidate::consolidate;
 use crate::snapshot::database::{Database, DatabaseError, Databases, quoted};
 use crate::snapshot::file_set::usual;
@@ -29,9 +31,6 @@ use std::path::{Path, PathBuf};
 
 /// The drill's name.
 pub const NAME: &str = "schema-upgrade";
-
-/// The step that says what older services would lose.
-pub const WAY_BACK: &str = "the way back: a new snapshot, services of the locked schema";
 
 /// Recorded sets that the present services must start on.
 const RECORDED: [&str; 2] = ["at-rest", "hot-crash"];
@@ -110,6 +109,7 @@ async fn adopt(context: &mut DrillContext, name: &str, from: &Path) -> Result<Pa
 
 /// A set of the locked schemas with the rows of a recorded set, as far as they fit.
 async fn of_the_lock(context: &mut DrillContext) -> Result<PathBuf, Stop> {
+    let locks = older_locks(context);
     let into = context.folders.work.join("old-locked");
     let rows = context.folders.work.join(format!("old-{ROWS_OF}"));
     context
@@ -118,12 +118,18 @@ async fn of_the_lock(context: &mut DrillContext) -> Result<PathBuf, Stop> {
             let mut filled = 0;
             for service in Service::ALL {
                 let file = into.join(service.database_file());
-                lock::make_database(&locks_folder(), service, &file)?;
+                lock::make_database(&locks, service, &file)?;
                 filled += fill(&file, &rows.join(service.database_file()))?;
             }
             Ok::<_, UpgradeError>((into, format!("{filled} rows of {ROWS_OF}")))
         })
         .await
+}
+
+/// The locks that were there before.
+fn older_locks(context: &DrillContext) -> PathBuf {
+    let asked = context.request.older_locks.clone();
+    asked.unwrap_or_else(locks_folder)
 }
 
 /// Copies the rows of all tables and columns that both files have; the number of rows copied.
@@ -225,6 +231,9 @@ fn look(name: &str, old: &Path, after: &Path, fresh: &[Schema; 2], window: Windo
         }
         judged
     }));
+    for one in &mut all {
+        one.expecting(|expected| expected_of(name, expected));
+    }
     all
 }
 
@@ -233,6 +242,7 @@ fn look(name: &str, old: &Path, after: &Path, fresh: &[Schema; 2], window: Windo
 fn judge_schema(name: &str, service: Service, was: &Schema, is: &Schema, fresh: &Schema) -> Judgement {
     let place = format!("{} of the older set {name}", service.database_file());
     let (happened, missing) = (changes(was, is), changes(is, fresh));
+    let meant = changes(was, fresh);
     let mut judged = Judgement {
         items: (is.facts.shape.len() + is.facts.checks.len()) as u64,
         expected: "everything old, and what a new file has".to_owned(),
@@ -243,8 +253,13 @@ fn judge_schema(name: &str, service: Service, was: &Schema, is: &Schema, fresh: 
         ),
         ..Judgement::default()
     };
+    // A rename that new files have too was moved with what it holds; the rows are compared under the old name.
+    let is_moved = |change: &SchemaChange| {
+        let same = |other: &SchemaChange| other.subject == change.subject && other.what == change.what;
+        is_rename(change) && meant.iter().any(same)
+    };
     for change in happened {
-        if change.class == Class::Breaking {
+        if change.class == Class::Breaking && !is_moved(&change) {
             let finding = Finding::new(change.subject, "as it was", change.what, place.clone());
             judged.findings.push(finding);
         } else {
@@ -252,6 +267,24 @@ fn judge_schema(name: &str, service: Service, was: &Schema, is: &Schema, fresh: 
                 .notes
                 .push(format!("{place}: {} {}", change.subject, change.what));
         }
+    }
+    // What the services call otherwise now has to be moved by the start: under the old name nothing reads it.
+    let is_left = |change: &&SchemaChange| {
+        let table = change.locked_table.as_deref().unwrap_or(&change.table);
+        let left = match change.subject.split(' ').next() {
+            Some("table") => format!("table {table}"),
+            Some("column") => format!("column {table}.{}", change.locked_name.as_deref().unwrap_or_default()),
+            _ => return false,
+        };
+        is_rename(change) && is.facts.shape.contains_key(&left)
+    };
+    for change in meant.iter().filter(is_left) {
+        judged.findings.push(Finding::new(
+            change.subject.clone(),
+            format!("{}, with what it holds", change.what),
+            "left under the old name, where nothing reads it",
+            place.clone(),
+        ));
     }
     for change in missing {
         if change.subject.starts_with("CHECK ") || change.what.starts_with("dropped") {
@@ -267,7 +300,13 @@ fn judge_schema(name: &str, service: Service, was: &Schema, is: &Schema, fresh: 
     judged
 }
 
-/// Takes what a start added to the file back, so that its rows can be compared with the older ones.
+/// Whether a table or column has another name.
+fn is_rename(change: &SchemaChange) -> bool {
+    let kind = change.subject.split(' ').next();
+    change.what.starts_with("renamed") && matches!(kind, Some("table" | "column"))
+}
+
+/// Takes what a start added to the file or renamed in it back, so that its rows can be compared with the older ones.
 fn take_back(before: &Path, file: &Path) -> Vec<Finding> {
     let read = |path: &Path| Database::open(path).and_then(|database| schema(&database));
     // What cannot be read is told by the look at the schema.
@@ -275,9 +314,14 @@ fn take_back(before: &Path, file: &Path) -> Vec<Finding> {
         return Vec::new();
     };
     let mut added: Vec<SchemaChange> = changes(&was, &is);
-    added.retain(|change| change.class == Class::Compatible);
-    // Indexes first: a column that one speaks of cannot be dropped.
-    added.sort_by_key(|change| !change.subject.starts_with("index "));
+    added.retain(|change| change.class == Class::Compatible || is_rename(change));
+    // Indexes first: a column that one speaks of cannot be dropped. Renamed tables last: columns are told under the new name.
+    added.sort_by_key(|change| match (is_rename(change), change.subject.split(' ').next()) {
+        (true, Some("table")) => 3,
+        (true, _) => 2,
+        (false, Some("index")) => 0,
+        _ => 1,
+    });
     let mut findings = Vec::new();
     for change in added {
         let Some(statement) = drop_statement(&change) else {
@@ -298,7 +342,18 @@ fn take_back(before: &Path, file: &Path) -> Vec<Finding> {
 
 fn drop_statement(change: &SchemaChange) -> Option<String> {
     let (kind, rest) = change.subject.split_once(' ')?;
+    let new = change.observed_name.as_deref().filter(|_| is_rename(change));
     match kind {
+        "table" if is_rename(change) => {
+            let new = change.what.strip_prefix("renamed to ")?;
+            Some(format!("ALTER TABLE {} RENAME TO {}", quoted(new), quoted(rest)))
+        }
+        "column" if new.is_some() => Some(format!(
+            "ALTER TABLE {} RENAME COLUMN {} TO {}",
+            quoted(&change.table),
+            quoted(new?),
+            quoted(change.locked_name.as_deref()?)
+        )),
         "table" | "view" => Some(format!("DROP {kind} {}", quoted(rest))),
         "index" => rest
             .rsplit_once(" on ")
@@ -317,11 +372,12 @@ fn drop_statement(change: &SchemaChange) -> Option<String> {
 
 /// Says what services of the locked schema would lose of a new snapshot.
 async fn way_back(context: &mut DrillContext, fresh: &[Schema; 2]) -> Result<(), Stop> {
+    let locks = older_locks(context);
     context
         .step(WAY_BACK, async {
             let mut lost = Vec::new();
             for (service, fresh) in Service::ALL.into_iter().zip(fresh) {
-                let locked = lock::read(&locks_folder(), service)?;
+                let locked = lock::read(&locks, service)?;
                 let all = changes(&locked.schema, fresh);
                 lost.extend(
                     all.iter()
@@ -343,4 +399,82 @@ fn folder(path: &Path) -> Result<(), UpgradeError> {
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::schema_rows::schema_of_sql;
+
+    const OLD: &str = "CREATE TABLE seats (id TEXT PRIMARY KEY, owner TEXT, note TEXT);";
+
+    fn judged(is: &str, fresh: &str) -> Vec<String> {
+        let of = |sql: &str| schema_of_sql(sql, Path::new("test.sql")).expect("a schema");
+        let judged = judge_schema("test", Service::Bus, &of(OLD), &of(is), &of(fresh));
+        judged.findings.into_iter().map(|finding| finding.subject).collect()
+    }
+
+    #[test]
+    fn a_table_or_column_that_is_called_otherwise_has_to_be_moved() {
+        let chairs = OLD.replace("seats", "chairs");
+        assert_eq!(judged(&format!("{OLD} {chairs}"), &chairs), ["table seats"]);
+        let holder = OLD.replace("owner TEXT", "holder TEXT");
+        let both = OLD.replace("owner TEXT", "owner TEXT, holder TEXT");
+        assert_eq!(judged(&both, &holder), ["column seats.owner"]);
+        assert_eq!(judged(&chairs, &chairs), [""; 0], "moved");
+        assert_eq!(
+            judged(&holder, OLD).first().map(String::as_str),
+            Some("column seats.owner"),
+            "by the start alone"
+        );
+    }
+
+    #[test]
+    fn a_rename_is_taken_back_with_its_rows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [before, file] = ["before", "file"].map(|name| folder.path().join(name));
+        let make = |path: &Path, sql: &str| {
+            let made = rusqlite::Connection::open(path).and_then(|connection| connection.execute_batch(sql));
+            made.expect("made");
+        };
+        let rows = "INSERT INTO seats VALUES ('a', 'b', 'c');";
+        make(&before, &format!("{OLD} {rows}"));
+        make(
+            &file,
+            &format!(
+                "{OLD} {rows} ALTER TABLE seats RENAME COLUMN owner TO holder; ALTER TABLE seats ADD COLUMN more TEXT;"
+            ),
+        );
+        assert_eq!(take_back(&before, &file), []);
+        let read = |path: &Path| {
+            schema(&Database::open(path).expect("opened"))
+                .expect("read")
+                .facts
+                .shape
+        };
+        assert_eq!(read(&file), read(&before));
+        make(
+            &file,
+            "ALTER TABLE seats RENAME TO chairs; CREATE INDEX i ON chairs (note);",
+        );
+        assert_eq!(take_back(&before, &file), []);
+        assert_eq!(read(&file), read(&before));
+        let owner = rusqlite::Connection::open(&file)
+            .and_then(|connection| connection.query_row("SELECT owner FROM seats", [], |row| row.get::<_, String>(0)));
+        assert_eq!(owner.expect("the row"), "b");
+    }
+
+    #[test]
+    fn what_a_start_adds_to_an_older_file_is_no_finding_and_what_it_leaves_out_is() {
+        let more = OLD.replace("note TEXT", "note TEXT, region TEXT");
+        assert_eq!(judged(&more, &more), [""; 0]);
+        assert_eq!(judged(OLD, &more), ["column seats.region"]);
+        let without = OLD.replace(", note TEXT", "");
+        assert_eq!(judged(OLD, &without), [""; 0], "the old file keeps it");
+        assert_eq!(
+            judged(&without, &without),
+            ["column seats.note"],
+            "the start dropped it"
+        );
+    }
 }

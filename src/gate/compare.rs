@@ -2,8 +2,9 @@
 
 use crate::deployment::Service;
 use crate::deployment::schema::Schema;
-use crate::deployment::schema_change::{Class, SchemaChange, changes, with_observed_names};
+use crate::deployment::schema_change::{Class, SchemaChange, with_observed_names};
 use crate::deployment::schema_sql;
+use crate::gate::changes::changes;
 use crate::gate::lock::{self, Lock};
 use serde::Serialize;
 use similar::TextDiff;
@@ -57,7 +58,10 @@ pub fn compare(lock: &Lock, shown: &str, observed: &Schema, origin: &str) -> Com
         let (one, two) = (format!("{shown} (locked)"), format!("{} ({origin})", lock.service));
         diff.unified_diff().context_radius(3).header(&one, &two).to_string()
     };
-    let line = |change: &SchemaChange| schema_sql::line_of(&text, &change.table, change.locked_name.as_deref()) as u64;
+    let line = |change: &SchemaChange| {
+        let table = change.locked_table.as_deref().unwrap_or(&change.table);
+        schema_sql::line_of(&lock.text, table, change.locked_name.as_deref()) as u64
+    };
     let facts = &lock.schema.facts;
     Comparison {
         service: lock.service,

@@ -5,9 +5,10 @@
 
 use crate::deployment::Service;
 use crate::deployment::schema::{Fingerprints, Schema};
-use crate::deployment::schema_change::{SchemaChange, changes, with_observed_names};
+use crate::deployment::schema_change::{SchemaChange, with_observed_names};
 use crate::deployment::schema_sql;
 use crate::evidence::{StoreError, write_atomically};
+use crate::gate::changes::changes;
 use crate::snapshot::database::DatabaseError;
 use crate::snapshot::schema_rows::{make_file, schema_of_sql};
 use std::fs;
@@ -64,6 +65,8 @@ pub struct Lock {
     pub service: Service,
     /// Its file.
     pub path: PathBuf,
+    /// Its text.
+    pub text: String,
     /// What it makes.
     pub schema: Schema,
     /// Whether its fingerprints are those that were accepted last.
@@ -87,18 +90,35 @@ pub fn read(folder: &Path, service: Service) -> Result<Lock, LockError> {
         path: path.clone(),
         source,
     })?;
-    let changes = folder.join(CHANGES);
-    let list = if changes.exists() {
-        read_text(&changes)?
-    } else {
-        String::new()
-    };
+    let list = list(folder)?;
     Ok(Lock {
         service,
         path,
         is_accepted: accepted(&list, service) == Some(seal(&schema.facts.fingerprints())),
         schema,
+        text,
     })
+}
+
+/// The list of accepted changes in a folder; empty where there is none yet.
+///
+/// # Errors
+/// [`LockError::Read`].
+pub fn list(folder: &Path) -> Result<String, LockError> {
+    let path = folder.join(CHANGES);
+    if path.exists() {
+        read_text(&path)
+    } else {
+        Ok(String::new())
+    }
+}
+
+/// The entries of the list, each from its heading on.
+pub(crate) fn entries(list: &str) -> impl Iterator<Item = &str> {
+    let mut starts: Vec<usize> = list.match_indices("\n## ").map(|(at, _)| at + 1).collect();
+    starts.push(list.len());
+    let parts: Vec<&str> = starts.windows(2).map(|pair| list[pair[0]..pair[1]].trim()).collect();
+    parts.into_iter()
 }
 
 /// Makes a database file of a service's lock.
@@ -140,7 +160,7 @@ pub fn accept(
     reason: &str,
     day: &str,
 ) -> Result<Vec<PathBuf>, LockError> {
-    let (mut files, mut entries) = (Vec::new(), String::new());
+    let (mut files, mut added) = (Vec::new(), String::new());
     for (service, schema) in observed {
         let path = file(folder, *service);
         let known = path.exists().then(|| read(folder, *service)).transpose()?;
@@ -152,20 +172,18 @@ pub fn accept(
         }
         let text = text(*service, schema, order);
         check_round_trip(*service, schema, &text, &path)?;
-        entries.push_str(&entry(*service, schema, changes.as_deref(), reason, day));
+        added.push_str(&entry(*service, schema, changes.as_deref(), reason, day));
         files.push((path, text));
     }
     if files.is_empty() {
         return Err(LockError::NoChange);
     }
-    let list = folder.join(CHANGES);
-    let mut all = if list.exists() {
-        read_text(&list)?
-    } else {
-        INTRODUCTION.to_owned()
-    };
-    all.push_str(&entries);
-    files.push((list, all));
+    let mut all = list(folder)?;
+    if all.is_empty() {
+        INTRODUCTION.clone_into(&mut all);
+    }
+    all.push_str(&added);
+    files.push((folder.join(CHANGES), all));
     for (path, text) in &files {
         write_atomically(path, text)?;
     }
@@ -197,13 +215,7 @@ fn entry(service: Service, schema: &Schema, changes: Option<&[SchemaChange]>, re
         Some([]) => text.push_str("- the lock had been edited by hand; it is what the service creates\n"),
         Some(changes) => {
             for change in changes {
-                text.push_str(&format!(
-                    "- {}: {} {}. Restoring an older snapshot: {}.\n",
-                    change.class.word(),
-                    change.subject,
-                    change.what,
-                    change.restoring
-                ));
+                text.push_str(&bullet(change));
                 if let Some(lost) = &change.nonce_guard_lost {
                     text.push_str(&format!("  Lost: {lost}.\n"));
                 }
@@ -216,6 +228,17 @@ fn entry(service: Service, schema: &Schema, changes: Option<&[SchemaChange]>, re
         seal(&schema.facts.fingerprints())
     ));
     text
+}
+
+/// A change as an entry lists it.
+pub(crate) fn bullet(change: &SchemaChange) -> String {
+    format!(
+        "- {}: {} {}. Restoring an older snapshot: {}.\n",
+        change.class.word(),
+        change.subject,
+        change.what,
+        change.restoring
+    )
 }
 
 fn sealed_line(service: Service) -> String {

@@ -187,6 +187,8 @@ impl Database {
             what: "the statements".to_owned(),
             source,
         };
+        // SQLite would read no further than the first of them.
+        std::ffi::CString::new(sql).map_err(|error| failed(error.into()))?;
         let connection = Connection::open_in_memory().map_err(failed)?;
         // No other file is opened, whatever the text says.
         connection

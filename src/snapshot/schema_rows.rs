@@ -3,6 +3,7 @@
 use crate::deployment::schema::{
     ColumnRow, ForeignKeyRow, IndexColumnRow, IndexRow, ObjectRow, Schema, SchemaFacts, SchemaRows, TableRow,
 };
+use crate::deployment::spelling::settled;
 use crate::snapshot::database::{Database, DatabaseError, Row};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,7 +125,7 @@ fn read(database: &Database, objects: Vec<ObjectRow>) -> Result<SchemaRows, Data
         add_foreign_keys(database, &table.name, &mut rows)?;
     }
     rows.tables = tables;
-    Ok(rows)
+    Ok(settled(rows))
 }
 
 fn add_columns(database: &Database, table: &str, rows: &mut SchemaRows) -> Result<(), DatabaseError> {

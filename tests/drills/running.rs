@@ -34,6 +34,7 @@ pub(crate) fn request(seed: u64) -> (DrillRequest, TempDir) {
         seed,
         rounds: 1,
         keep: false,
+        older_locks: None,
         runs: folder.path().join("drills"),
         command: "cargo xtask drill".to_owned(),
         harness_git_sha: None,

@@ -8,6 +8,7 @@ use recovery_drills::drills::schema_gate::{created, locks_folder};
 use recovery_drills::drills::schema_upgrade;
 use recovery_drills::evidence::{CheckId, Verdict};
 use recovery_drills::gate::compare::{Comparison, compare};
+use recovery_drills::gate::upgrade::WAY_BACK;
 use recovery_drills::gate::{lock, shown};
 use std::path::Path;
 
@@ -70,7 +71,7 @@ async fn older_snapshots_come_back_in_services_that_add_a_column() {
     schema_upgrade::NAME.clone_into(&mut request.drill);
     let evidence = evidence(request).await;
     assert_verdict(&evidence, Verdict::Pass);
-    let back = evidence.steps.iter().find(|step| step.name == schema_upgrade::WAY_BACK);
+    let back = evidence.steps.iter().find(|step| step.name == WAY_BACK);
     assert!(back.expect("told").detail.contains("column agents.region added"));
 }
 

@@ -12,7 +12,7 @@ use recovery_drills::drills::reference;
 use recovery_drills::drills::schema_upgrade;
 use recovery_drills::drills::self_test::SelfTest;
 use recovery_drills::drills::stages::Stages;
-use recovery_drills::evidence::Evidence;
+use recovery_drills::evidence::{Evidence, Verdict};
 use recovery_drills::report::summary;
 use recovery_drills::runtime::engine::Mount;
 use recovery_drills::verify::signature::SealKey;
@@ -32,8 +32,8 @@ const REFERENCE: &str = "reference";
                         cargo xtask drill --environment staging --seed 7"
 )]
 pub(crate) struct Options {
-    /// Which drill
-    #[arg(default_value = "backup-restore", value_parser = drills::NAMES)]
+    /// Which drill: backup-restore, schema-upgrade, or all, one after the other; the worst verdict wins
+    #[arg(default_value = "backup-restore")]
     name: String,
     /// Name of an environment file (without .toml) or its path; the reference services where left out
     #[arg(long)]
@@ -79,26 +79,57 @@ pub(crate) struct Options {
     quiet: bool,
 }
 
-/// Runs the drill.
+/// Runs the drill, or all of them.
 pub(crate) fn run(options: Options) -> ExitCode {
-    let mut request = match request(&options) {
-        Ok(request) => request,
+    let names = match drills::named(&options.name) {
+        Ok(names) => names,
         Err(message) => return refuse(ExitCode::Usage, &message),
     };
+    if names.len() > 1 && options.from.is_some() {
+        let message = "drill all makes its own sources; leave --from out, or name the drill backup-restore";
+        return refuse(ExitCode::Usage, message);
+    }
+    let mut all = Vec::new();
+    for name in &names {
+        match one(&options, name) {
+            Ok(Some(evidence)) => all.push(evidence),
+            Ok(None) => return containers::run_again(),
+            Err((code, message)) => return refuse(code, &message),
+        }
+        if all.last().is_some_and(|evidence| evidence.run.interrupted) {
+            break;
+        }
+    }
+    let verdict = Verdict::worst(all.iter().map(|evidence| evidence.verdict));
+    if options.json {
+        match all.as_slice() {
+            [evidence] if names.len() == 1 => print!("{}", evidence.to_json()),
+            _ => println!("{:#}", serde_json::json!({ "verdict": verdict, "runs": all })),
+        }
+    }
+    if names.len() > 1 && !options.quiet {
+        for evidence in &all {
+            eprintln!("{}: {}", evidence.run.drill, evidence.verdict);
+        }
+        eprintln!("verdict: {verdict} — {} of {} drills run", all.len(), names.len());
+    }
+    if all.iter().any(|evidence| evidence.run.interrupted) {
+        ExitCode::Interrupted
+    } else {
+        verdict.into()
+    }
+}
+
+/// Runs one drill and writes its report; `None` where the command has to run itself again with containers.
+fn one(options: &Options, name: &str) -> Result<Option<Evidence>, (ExitCode, String)> {
+    let mut request = request(options, name).map_err(|message| (ExitCode::Usage, message))?;
     if request.environment.is_in_containers() && !containers::BUILT_IN {
-        return containers::run_again();
+        return Ok(None);
     }
-    let seal = match verify::seal_key() {
-        Ok(seal) => seal,
-        Err(message) => return refuse(ExitCode::Usage, &message),
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(message) => return refuse(ExitCode::Inconclusive, &message),
-    };
-    if let Err(message) = runtime.block_on(containers::connect(&mut request)) {
-        return refuse(ExitCode::Usage, &message);
-    }
+    let seal = verify::seal_key().map_err(|message| (ExitCode::Usage, message))?;
+    let runtime = runtime().map_err(|message| (ExitCode::Inconclusive, message))?;
+    let connected = runtime.block_on(containers::connect(&mut request));
+    connected.map_err(|message| (ExitCode::Usage, message))?;
     let progress: Box<dyn Progress> = if options.quiet {
         Box::new(Quiet)
     } else {
@@ -111,10 +142,10 @@ pub(crate) fn run(options: Options) -> ExitCode {
             request.drill, request.environment.name, request.seed
         );
     }
-    match runtime.block_on(drills::perform(request, progress, interrupted())) {
-        Ok(evidence) => close(&options, &evidence, &runs, seal.as_ref()),
-        Err(usage) => refuse(ExitCode::Usage, &usage.to_string()),
-    }
+    let performed = runtime.block_on(drills::perform(request, progress, interrupted()));
+    let evidence = performed.map_err(|usage| (ExitCode::Usage, usage.to_string()))?;
+    close(options, &evidence, &runs, seal.as_ref()).map_err(|message| (ExitCode::Fail, message))?;
+    Ok(Some(evidence))
 }
 
 /// The async runtime of all commands.
@@ -126,32 +157,22 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
         .map_err(|error| format!("cannot start the async runtime: {error}"))
 }
 
-fn close(options: &Options, evidence: &Evidence, runs: &Path, key: Option<&SealKey>) -> ExitCode {
+/// Seals the evidence, writes both reports and says where they are.
+fn close(options: &Options, evidence: &Evidence, runs: &Path, key: Option<&SealKey>) -> Result<(), String> {
     let path = options.reports.join(report::file_of(&evidence.run.drill));
     let folder = runs.join(&evidence.run.id);
     let written = verify::seal(key, &folder)
         .and_then(|()| report::write(evidence, &folder.join(FILE_NAME)))
         .and_then(|()| report::write(evidence, &path));
-    if options.json {
-        print!("{}", evidence.to_json());
-    }
     if !options.quiet {
         eprint!("{}", summary::render(evidence));
         eprintln!("evidence: {}", folder.join("evidence.json").display());
         eprintln!("report:   {}", path.display());
     }
-    let told = github::tell_drill(evidence, &runs.join(&evidence.run.id), &path);
-    if let Err(message) = written.and(told) {
-        return refuse(ExitCode::Fail, &message);
-    }
-    if evidence.run.interrupted {
-        ExitCode::Interrupted
-    } else {
-        evidence.verdict.into()
-    }
+    written.and_then(|()| github::tell_drill(evidence, &folder, &path))
 }
 
-fn request(options: &Options) -> Result<DrillRequest, String> {
+fn request(options: &Options, name: &str) -> Result<DrillRequest, String> {
     let subject = Subject {
         environment: options.environment.as_deref(),
         environments: &options.environments,
@@ -161,15 +182,15 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
         runtime: options.runtime.as_deref(),
     };
     let mut request = subject.request(options.seed.unwrap_or_else(chosen_seed))?;
-    request.drill.clone_from(&options.name);
-    if options.name == schema_upgrade::NAME && options.from.is_some() {
+    name.clone_into(&mut request.drill);
+    if name == schema_upgrade::NAME && options.from.is_some() {
         return Err("schema-upgrade has older sets of its own; leave --from out".to_owned());
     }
     request.rounds = options.rounds;
     request.keep = options.keep;
     // Clap knows no other words.
     request.mount = Mount::parse(&options.mount).unwrap_or_default();
-    if !options.no_self_test && options.name != schema_upgrade::NAME {
+    if !options.no_self_test && name != schema_upgrade::NAME {
         request.watched_for = WATCHED_FOR;
         request.self_test = SelfTest::With(vec![catalogue_folder()]);
     }
@@ -226,6 +247,7 @@ impl Subject<'_> {
             seed,
             rounds: 1,
             keep: false,
+            older_locks: None,
             runs: reference::runs_folder(),
             command: command_line(),
             harness_git_sha: git_sha(),

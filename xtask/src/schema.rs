@@ -2,18 +2,21 @@
 
 use crate::exit::ExitCode;
 use crate::progress::Lines;
-use crate::{containers, drill, refuse};
+use crate::{containers, drill, refuse, report};
 use recovery_drills::deployment::Service;
 use recovery_drills::deployment::schema::Schema;
 use recovery_drills::drills::context::{DrillRequest, Progress, Quiet, chain};
 use recovery_drills::drills::reference::workspace_root;
 use recovery_drills::drills::schema_gate::{self, SchemaError};
 use recovery_drills::drills::{self, schema_upgrade};
-use recovery_drills::evidence::Verdict;
-use recovery_drills::gate::compare::{Comparison, compare};
+use recovery_drills::gate::annotations::annotations;
+use recovery_drills::gate::base::{self, Since};
+use recovery_drills::gate::compare::compare;
+use recovery_drills::gate::git::Change;
 use recovery_drills::gate::lock::{self, LockError};
-use recovery_drills::gate::shown;
-use recovery_drills::report::summary;
+use recovery_drills::gate::outcome::Outcome;
+use recovery_drills::gate::upgrade::Upgrade;
+use recovery_drills::gate::{relevant, shown};
 use recovery_drills::snapshot::schema_rows::schema_of_sql;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -21,15 +24,24 @@ use std::path::{Path, PathBuf};
 /// Flags of `schema`.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 no change, 1 a change or an edited lock, 2 usage, 3 no schema could be looked at\n\nExamples:\n  \
+    after_help = "Exit codes: 0 no change, or one that was accepted and in which older snapshots come back, 1 a change or an edited \
+                        lock, 2 usage, 3 no schema could be looked at\n\nExamples:\n  \
                         cargo xtask schema --check\n  cargo xtask schema --check --environment staging\n  \
+                        cargo xtask schema --check --base origin/main\n  cargo xtask schema --changed --base origin/main\n  \
                         cargo xtask schema --check --database backups/2026-11-22/beam-bus.sqlite\n  \
                         cargo xtask schema --write --reason \"agents have a region\""
 )]
 pub(crate) struct Options {
     /// Compare, and say what changed; nothing is written
-    #[arg(long, required_unless_present = "write", conflicts_with = "write")]
+    #[arg(long, required_unless_present_any = ["write", "changed"], conflicts_with = "write")]
     check: bool,
+    /// Say which files of a change can touch a schema, and write changed=true or changed=false to GITHUB_OUTPUT; exit 0
+    #[arg(long, requires = "base", conflicts_with_all = ["check", "write", "environment", "database", "sql", "service"])]
+    changed: bool,
+    /// The branch or commit that this change goes into: with --check, what the change accepts of the schemas is shown, held
+    /// against CHANGES.md, and older snapshots must come back in it
+    #[arg(long, value_name = "REF", conflicts_with_all = ["write", "database", "sql"])]
+    base: Option<String>,
     /// Accept what is observed: rewrite the locks that differ and append to CHANGES.md
     #[arg(long, requires = "reason")]
     write: bool,
@@ -57,6 +69,9 @@ pub(crate) struct Options {
     /// Folder of the locked schemas [default: fixtures/schemas]
     #[arg(long, value_name = "FOLDER")]
     schemas: Option<PathBuf>,
+    /// Folder that the report of the drill schema-upgrade is written to, beside the run's own folder
+    #[arg(long, value_name = "FOLDER")]
+    reports: Option<PathBuf>,
     /// Print the comparison as JSON alone on standard output
     #[arg(long)]
     json: bool,
@@ -81,15 +96,61 @@ struct Observed {
 
 /// Runs the gate.
 pub(crate) fn run(options: &Options) -> ExitCode {
+    let folder = options.schemas.clone().unwrap_or_else(schema_gate::locks_folder);
+    if options.changed {
+        return changed(options, &folder);
+    }
+    // What git cannot tell is known before any service is started.
+    let since = match options
+        .base
+        .as_deref()
+        .map(|base| base::since(&folder, base, shown_path))
+    {
+        Some(Err(error)) => return refuse(ExitCode::Usage, &chain(&error)),
+        Some(Ok(since)) => Some(since),
+        None => None,
+    };
     let observed = match observed(options) {
         Ok(Some(observed)) => observed,
         Ok(None) => return containers::run_again(),
         Err((code, message)) => return refuse(code, &message),
     };
-    let folder = options.schemas.clone().unwrap_or_else(schema_gate::locks_folder);
     match &options.reason {
         Some(reason) => write(&folder, &observed, reason),
-        None => check(options, &folder, &observed),
+        None => check(options, &folder, &observed, since),
+    }
+}
+
+/// Says which files of the change can touch a schema.
+fn changed(options: &Options, folder: &Path) -> ExitCode {
+    let reference = options.base.as_deref().unwrap_or_default();
+    let found = Change::since(folder, reference).and_then(|change| Ok((change.files()?, change.base)));
+    let (files, base) = match found {
+        Ok(found) => found,
+        Err(error) => return refuse(ExitCode::Usage, &chain(&error)),
+    };
+    let files = relevant::touched(&files);
+    let is_changed = relevant::is_changed(&files);
+    if options.json {
+        let document = serde_json::json!({ "changed": is_changed, "base": base, "files": files });
+        println!("{document:#}");
+    } else {
+        for file in &files {
+            let word = if file.can_touch_a_schema {
+                "can touch a schema"
+            } else {
+                "cannot"
+            };
+            println!("{word}: {}", file.path);
+        }
+        if files.is_empty() {
+            println!("no file differs from {reference}: in doubt, the gate looks");
+        }
+        println!("changed={is_changed}");
+    }
+    match append("GITHUB_OUTPUT", &format!("changed={is_changed}\n")) {
+        Ok(()) => ExitCode::Pass,
+        Err(message) => refuse(ExitCode::Inconclusive, &message),
     }
 }
 
@@ -110,62 +171,81 @@ fn write(folder: &Path, observed: &Observed, reason: &str) -> ExitCode {
     }
 }
 
-fn check(options: &Options, folder: &Path, observed: &Observed) -> ExitCode {
-    let mut all = Vec::new();
+fn check(options: &Options, folder: &Path, observed: &Observed, since: Option<Since>) -> ExitCode {
+    let mut outcome = Outcome {
+        since,
+        ..Outcome::default()
+    };
     for (service, schema) in &observed.schemas {
         let lock = match lock::read(folder, *service) {
             Ok(lock) => lock,
             Err(error) => return refuse(ExitCode::Usage, &chain(&error)),
         };
-        all.push(compare(&lock, &shown_path(&lock.path), schema, &observed.origin));
+        let one = compare(&lock, &shown_path(&lock.path), schema, &observed.origin);
+        outcome.comparisons.push(one);
+    }
+    if !options.json {
+        print!("{}", shown::text(&outcome.comparisons));
+        print!("{}", outcome.since.as_ref().map(shown::text_since).unwrap_or_default());
+    }
+    let is_started = options.database.is_none() && options.sql.is_none();
+    if is_started && outcome.needs_upgrade() {
+        match upgrade(options, folder, outcome.since.as_ref()) {
+            Ok(upgrade) => outcome.upgrade = Some(upgrade),
+            Err((ExitCode::Interrupted, message)) => return refuse(ExitCode::Interrupted, &message),
+            Err((_, message)) => outcome.no_upgrade = Some(message),
+        }
     }
     if options.json {
-        let is_changed = all.iter().any(Comparison::is_changed);
-        let verdict = if is_changed { Verdict::Fail } else { Verdict::Pass };
-        let document = serde_json::json!({ "verdict": verdict, "comparisons": all });
-        match serde_json::to_string_pretty(&document) {
-            Ok(text) => println!("{text}"),
-            Err(error) => return refuse(ExitCode::Inconclusive, &error.to_string()),
-        }
+        println!("{:#}", outcome.to_json());
     } else {
-        print!("{}", shown::text(&all));
+        print!(
+            "{}",
+            outcome.upgrade.as_ref().map(shown::text_upgrade).unwrap_or_default()
+        );
     }
-    if let Err(message) = tell_github(options, &all) {
+    if let Some(why) = &outcome.no_upgrade {
+        eprintln!("error: the drill {} could not be run: {why}", schema_upgrade::NAME);
+    }
+    if let Err(message) = tell_github(options, &outcome) {
         return refuse(ExitCode::Inconclusive, &message);
     }
-    if !all.iter().any(Comparison::is_changed) {
-        return ExitCode::Pass;
-    }
-    if options.database.is_none() && options.sql.is_none() {
-        // What a changed schema does to older snapshots is told beside the change; the change alone decides.
-        upgrade(options);
-    }
-    ExitCode::Fail
+    outcome.verdict().into()
 }
 
-/// Runs the drill schema-upgrade and prints its summary to standard error.
-fn upgrade(options: &Options) {
-    let done = request(options).and_then(|mut request| {
-        schema_upgrade::NAME.clone_into(&mut request.drill);
-        let runtime = drill::runtime()?;
-        runtime.block_on(async {
-            containers::connect(&mut request).await?;
-            let drilled = drills::perform(request, progress(options), drill::interrupted()).await;
-            drilled.map_err(|error| error.to_string())
-        })
-    });
-    match done {
-        Ok(evidence) => {
-            eprintln!("\ndrill {}: older snapshots in these services", schema_upgrade::NAME);
-            eprint!("{}", summary::render(&evidence));
-            let back = evidence
-                .steps
-                .iter()
-                .find(|step| step.name.starts_with(schema_upgrade::WAY_BACK));
-            eprintln!("{}", back.map_or("", |step| step.detail.as_str()));
-        }
-        Err(message) => eprintln!("error: the drill {} could not be run: {message}", schema_upgrade::NAME),
+/// Runs the drill schema-upgrade, with an older set of the locks of the base, and writes its report.
+fn upgrade(options: &Options, folder: &Path, since: Option<&Since>) -> Result<Upgrade, (ExitCode, String)> {
+    let failed = |message: String| (ExitCode::Inconclusive, message);
+    let mut request = request(options).map_err(failed)?;
+    let before = tempfile::tempdir().map_err(|error| failed(format!("cannot make a temporary folder: {error}")))?;
+    request.older_locks = Some(folder.to_owned());
+    if let Some(since) = since {
+        base::put_older_locks(folder, since, before.path()).map_err(|error| failed(chain(&error)))?;
+        request.older_locks = Some(before.path().to_owned());
     }
+    schema_upgrade::NAME.clone_into(&mut request.drill);
+    let runs = request.runs.clone();
+    let runtime = drill::runtime().map_err(failed)?;
+    let drilled = runtime.block_on(async {
+        containers::connect(&mut request).await?;
+        let drilled = drills::perform(request, progress(options), drill::interrupted()).await;
+        drilled.map_err(|error| error.to_string())
+    });
+    let evidence = drilled.map_err(failed)?;
+    if evidence.run.interrupted {
+        let message = format!("interrupted in the drill {}", schema_upgrade::NAME);
+        return Err((ExitCode::Interrupted, message));
+    }
+    let own = runs.join(&evidence.run.id).join("report.md");
+    let asked = options.reports.as_ref();
+    let asked = asked.map(|folder| folder.join(report::file_of(&evidence.run.drill)));
+    for path in std::iter::once(own).chain(asked) {
+        report::write(&evidence, &path).map_err(failed)?;
+        if !options.quiet {
+            eprintln!("report: {}", shown_path(&path));
+        }
+    }
+    Ok(Upgrade::of(&evidence))
 }
 
 fn request(options: &Options) -> Result<DrillRequest, String> {
@@ -189,29 +269,29 @@ fn progress(options: &Options) -> Box<dyn Progress> {
 }
 
 /// In a workflow of GitHub: annotations on standard output (standard error beside --json), the job's summary in its file.
-fn tell_github(options: &Options, all: &[Comparison]) -> Result<(), String> {
+fn tell_github(options: &Options, outcome: &Outcome) -> Result<(), String> {
     if std::env::var("GITHUB_ACTIONS").as_deref() != Ok("true") {
         return Ok(());
     }
-    for line in shown::annotations(all) {
+    for line in annotations(outcome) {
         if options.json {
             eprintln!("{line}");
         } else {
             println!("{line}");
         }
     }
-    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
+    append("GITHUB_STEP_SUMMARY", &shown::summary(outcome))
+}
+
+/// Appends to the file that a variable of GitHub names, where it names one.
+fn append(variable: &str, text: &str) -> Result<(), String> {
+    let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) else {
         return Ok(());
     };
     let mut open = std::fs::OpenOptions::new();
     let file = open.create(true).append(true).open(&path);
-    file.and_then(|mut file| file.write_all(shown::summary(all).as_bytes()))
-        .map_err(|error| {
-            format!(
-                "cannot append to GITHUB_STEP_SUMMARY {}: {error}",
-                Path::new(&path).display()
-            )
-        })
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| format!("cannot append to {variable} {}: {error}", Path::new(&path).display()))
 }
 
 /// The observed schemas; `None` where the command has to run itself again with containers.
@@ -221,19 +301,7 @@ fn observed(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
     let service = Service::ALL.into_iter().find(|known| Some(known.name()) == service);
     if let Some(path) = &options.database {
         let schema = schema_gate::of_file(path).map_err(|error| usage(chain(&error)))?;
-        let marker = |service: &Service| {
-            let mut tables = schema.rows.tables.iter();
-            tables.any(|table| table.name == service.marker_table())
-        };
-        let service = service
-            .or_else(|| Service::ALL.into_iter().find(marker))
-            .ok_or_else(|| {
-                usage(format!(
-                    "{} is neither a directory's nor a bus's database; say which with --service",
-                    path.display()
-                ))
-            })?;
-        return Ok(Some(one(service, schema, path)));
+        return one(service, schema, path).map(Some);
     }
     if let (Some(path), Some(service)) = (&options.sql, service) {
         let text =
@@ -241,7 +309,7 @@ fn observed(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
         // SQLite repeats the whole text behind its first line.
         let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
         let schema = schema_of_sql(&text, path).map_err(|error| usage(first_line(chain(&error))))?;
-        return Ok(Some(one(service, schema, path)));
+        return one(Some(service), schema, path).map(Some);
     }
     if service.is_some() {
         let message = "--service goes with --sql or --database; without them both services are started";
@@ -250,11 +318,14 @@ fn observed(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
     created(options)
 }
 
-fn one(service: Service, schema: Schema, path: &Path) -> Observed {
-    Observed {
+/// One service's schema, of a file.
+fn one(service: Option<Service>, schema: Schema, path: &Path) -> Result<Observed, (ExitCode, String)> {
+    let service = schema_gate::whose(&schema, service, path);
+    let service = service.map_err(|error| (ExitCode::Usage, chain(&error)))?;
+    Ok(Observed {
         schemas: vec![(service, schema)],
         origin: shown_path(path),
-    }
+    })
 }
 
 /// What the services create on empty files.

@@ -1,10 +1,16 @@
 //! Each class of change, named; what does not count; locks written and read back.
 
+mod since;
+mod unusual;
+
 use crate::deployment::Service;
 use crate::deployment::schema::Schema;
-use crate::deployment::schema_change::{Class, SchemaChange, changes};
+use crate::deployment::schema_change::{Class, SchemaChange};
+use crate::gate::annotations::annotations;
+use crate::gate::changes::changes;
 use crate::gate::compare::{Comparison, compare};
 use crate::gate::lock::{self, LockError};
+use crate::gate::outcome::Outcome;
 use crate::gate::shown;
 use crate::snapshot::database::Database;
 use crate::snapshot::recorded::{alter, bricked, file, hot_crash, plain_at_rest};
@@ -378,14 +384,16 @@ fn a_dropped_nonce_index_stands_on_its_line_of_the_lock_and_in_the_diff() {
         .position(|line| line.contains(" idx_beam_nonce "))
         .expect("its line")
         + 1;
-    let told = shown::annotations(std::slice::from_ref(&one));
+    let diff = one.diff.clone();
+    let outcome = Outcome {
+        comparisons: vec![one],
+        ..Outcome::default()
+    };
+    let told = annotations(&outcome);
     assert!(
         told[0].starts_with(&format!("::error file=fixtures/schemas/x.sql,line={at},title=")),
         "{told:?}"
     );
-    assert!(
-        one.diff
-            .contains("\n-CREATE UNIQUE INDEX idx_beam_nonce ON beam_messages (nonce);\n")
-    );
-    assert!(shown::summary(&[one]).contains("| breaking | index idx_beam_nonce on beam_messages dropped"));
+    assert!(diff.contains("\n-CREATE UNIQUE INDEX idx_beam_nonce ON beam_messages (nonce);\n"));
+    assert!(shown::summary(&outcome).contains("| breaking | index idx_beam_nonce on beam_messages dropped"));
 }
