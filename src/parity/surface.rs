@@ -1,6 +1,7 @@
 //! Reads the files of a surface: a folder as it was built, or an address and the pages and scripts that it names.
 
 use crate::parity::fetch::{FetchError, Fetcher};
+use crate::parity::origins::is_dockerfile;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -110,7 +111,11 @@ pub(crate) fn of_path(path: &Path, shown: &str) -> Result<Vec<Text>, SurfaceErro
 
 fn is_read(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    has_ending(path, READ) || name.starts_with(".env") || name == "_redirects" || name == "_headers"
+    has_ending(path, READ)
+        || is_dockerfile(&name)
+        || name.starts_with(".env")
+        || name == "_redirects"
+        || name == "_headers"
 }
 
 fn has_ending(path: &Path, endings: &[&str]) -> bool {
