@@ -137,6 +137,8 @@ pub struct ParityEvidence {
 impl ParityEvidence {
     /// What stands in `run.drill`.
     pub const DRILL: &str = "parity";
+    /// What stands there where one environment was held against a release that was just deployed.
+    pub const SMOKE: &str = "smoke";
 
     /// The document as it is stored.
     #[must_use]

@@ -37,8 +37,8 @@ pub(crate) struct Options {
     /// An earlier environment capture: what changed since
     #[arg(long, value_name = "CAPTURE")]
     against: Option<PathBuf>,
-    /// Start the services of environments that have no address, also the reference services, on empty files: their schema,
-    /// and their release before and after a restart. Environments that name a command are always started
+    /// Start the reference services too, on empty files, where an environment is made of them and its file names no release or
+    /// schema; services that a command names are always started: their schema, and their release before and after a restart
     #[arg(long)]
     start: bool,
     /// Folder that the report is written to
@@ -84,10 +84,10 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 fn start(options: &Options, request: &mut Request, names: &[String]) -> Result<(), ExitCode> {
     for (subject, name) in request.subjects.iter_mut().zip(names) {
         let directory = &subject.environment.directory;
-        if directory.url.is_some()
-            || directory.runtime != RuntimeKind::Process
-            || (directory.is_reference() && !options.start)
-        {
+        let (release, schema) = (&subject.environment.release, &subject.environment.schema);
+        let is_seen = !release.stated.is_empty() && schema.directory.is_some() && schema.bus.is_some();
+        let is_asked_for = !directory.is_reference() || (options.start && !is_seen);
+        if directory.url.is_some() || directory.runtime != RuntimeKind::Process || !is_asked_for {
             continue;
         }
         let drilled = drill::Subject {
