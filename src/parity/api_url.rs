@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub use crate::parity::origins::Literal;
 
 /// How many places of one origin are named.
-const SHOWN_PLACES: usize = 5;
+const SHOWN_PLACES: usize = 50;
 
 /// What was seen of the surfaces of one environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -105,7 +105,7 @@ fn started(object: &Value, now: &str) -> Option<String> {
         .find_map(|name| object.get(name)?.as_f64())?;
     let at: Timestamp = clock(object).unwrap_or(now).parse().ok()?;
     // An uptime beyond the age of all clocks is none.
-    let ms = (0.0..1e11).contains(&uptime).then(|| (uptime * 1_000.0) as i64)?;
+    let ms = (0.0..1e11).contains(&uptime).then_some((uptime * 1_000.0) as i64)?;
     Timestamp::from_millisecond(at.as_millisecond().saturating_sub(ms))
         .ok()
         .map(timestamp)

@@ -259,8 +259,8 @@ mod tests {
     #[test]
     fn what_is_no_yaml_is_refused_with_its_line() {
         assert!(documents("a:\n  - [\n").is_err());
-        assert!(matches!(documents("a: *b\n"), Err(_)));
-        assert!(matches!(documents(&"[".repeat(1000)), Err(_)));
+        assert!(documents("a: *b\n").is_err());
+        assert!(documents(&"[".repeat(1000)).is_err());
     }
 
     #[test]
