@@ -145,6 +145,7 @@ fn fly(text: &str) -> Result<Vec<Setting>, SourceError> {
 
 /// An object of keys, one in a member `env`, or a list of objects with a name (`fly secrets list --json` tells names only).
 pub(crate) fn json(text: &str) -> Result<Vec<Setting>, SourceError> {
+    let text = text.trim_start_matches('\u{feff}');
     let document: Value = serde_json::from_str(text).map_err(|_| SourceError::Json)?;
     let shown = |value: &Value| match value {
         Value::Null => None,

@@ -119,7 +119,7 @@ pub(crate) fn declarations(path: &Path, shown: &str, text: &str) -> Found {
         _ => Some(Kind::VersionFile),
     });
     match named {
-        Some(Kind::Engines) => match serde_json::from_str(text) {
+        Some(Kind::Engines) => match serde_json::from_str(text.trim_start_matches('\u{feff}')) {
             Ok(package) => found.add(shown, engines(&package, text)),
             Err(_) => found.problems.push(format!("{shown}: is no JSON")),
         },

@@ -134,8 +134,10 @@ fn unescaped(raw: &str) -> String {
             text = text.replace(slash, "/");
         }
     }
-    for colon in ["%3A%2F%2F", "%3a%2f%2f"] {
-        text = text.replace(colon, "://");
+    for (escape, plain) in [("%3A", ":"), ("%3a", ":"), ("%2F", "/"), ("%2f", "/")] {
+        if text.contains(escape) {
+            text = text.replace(escape, plain);
+        }
     }
     text
 }

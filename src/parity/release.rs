@@ -118,7 +118,7 @@ async fn running(looks: &mut Looks<'_>, url: &str, fetcher: &Fetcher) -> Vec<Sta
 }
 
 fn stated_in(path: &std::path::Path, shown: &str) -> Result<Vec<Stated>, LookError> {
-    let document: Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+    let document: Value = serde_json::from_str(std::fs::read_to_string(path)?.trim_start_matches('\u{feff}'))?;
     let found = places(&document, shown, shown, "");
     if found.is_empty() {
         Err(LookError::NoRelease)
