@@ -43,7 +43,12 @@ pub fn render(evidence: &ParityEvidence, digest: &str) -> String {
 fn matrix(out: &mut String, evidence: &ParityEvidence) {
     out.push_str("| aspect |");
     for environment in &evidence.environments {
-        let reference = if environment.reference { " (reference)" } else { "" };
+        let is_one_of_many = evidence.environments.len() > 1;
+        let reference = if environment.reference && is_one_of_many {
+            " (reference)"
+        } else {
+            ""
+        };
         let _ = write!(out, " {}{reference} |", cell(&environment.name));
     }
     let _ = writeln!(out, "\n|---|{}", "---|".repeat(evidence.environments.len()));
