@@ -184,12 +184,22 @@ pub struct ReleaseSettings {
     /// Expected commit.
     pub git_sha: Option<String>,
     /// Expected deployment time.
+    #[serde(default, deserialize_with = "time")]
     pub deployed_at: Option<String>,
     /// `git`, or a JSON file, that holds the three.
     pub from: Option<String>,
     /// JSON files that hold what was observed elsewhere: the three, or the answers of `release`, `health`, `stats`.
     #[serde(default)]
     pub stated: Vec<PathBuf>,
+}
+
+/// A time as TOML's own or as text.
+fn time<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    match toml::Value::deserialize(from)? {
+        toml::Value::String(text) => Ok(Some(text)),
+        toml::Value::Datetime(time) => Ok(Some(time.to_string())),
+        other => Err(serde::de::Error::custom(format!("{other} is no time"))),
+    }
 }
 
 impl ReleaseSettings {

@@ -116,6 +116,7 @@ async fn try_out(fault: Option<&Fault>) -> io::Result<Outcome> {
             Ok(environment) => subjects.push(Subject {
                 environment,
                 folder: folder.clone(),
+                fresh: None,
             }),
             Err(error) => return Ok(Outcome::of_error(chain(&error))),
         }

@@ -18,6 +18,8 @@ pub mod detection;
 pub mod direction;
 /// Faults between environments.
 mod environments;
+/// Services started for a comparison of environments.
+pub mod fresh;
 /// Random faults that no check saw.
 pub mod guesses;
 /// What only a drill itself can do wrong.

@@ -231,6 +231,7 @@ async fn compared(request: &DrillRequest) -> Result<String, UsageError> {
         subjects.push(Subject {
             environment,
             folder: folder.clone(),
+            fresh: None,
         });
     }
     let request = Request {

@@ -141,6 +141,8 @@ pub struct ParityEvidence {
 impl ParityEvidence {
     /// What stands in `run.drill`.
     pub const DRILL: &str = "parity";
+    /// What stands there where one environment was held against a release that was just deployed.
+    pub const SMOKE: &str = "smoke";
 
     /// What the cells come to. A comparison of one environment with nothing is none: inconclusive at best.
     #[must_use]

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub use crate::parity::origins::Literal;
 
 /// How many places of one origin are named.
-const SHOWN_PLACES: usize = 5;
+const SHOWN_PLACES: usize = 50;
 
 /// What was seen of the surfaces of one environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,7 +173,7 @@ pub fn judge(facts: &Facts, settings: &SurfaceSettings) -> Judgement {
         judged.items = 0;
         return judged;
     };
-    let Some((host, origin)) = parsed(expected) else {
+    let Some((_, origin)) = parsed(expected) else {
         let finding = Finding::new(
             "api_url",
             "an origin such as https://api.example",
@@ -213,7 +213,7 @@ pub fn judge(facts: &Facts, settings: &SurfaceSettings) -> Judgement {
         } else if literal.origin == origin || Some(&literal.origin) == bus.as_ref() {
             continue;
         } else {
-            what_is_wrong(literal, &host, bus.as_deref())
+            what_is_wrong(literal, &origin, bus.as_deref())
         };
         let other = facts
             .elsewhere
@@ -241,24 +241,25 @@ pub fn judge(facts: &Facts, settings: &SurfaceSettings) -> Judgement {
     judged
 }
 
-fn what_is_wrong(literal: &Literal, expected_host: &str, bus: Option<&str>) -> &'static str {
-    let (scheme, rest) = literal.origin.split_once("://").unwrap_or_default();
-    let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
-    let same_bus = bus
-        .and_then(|bus| bus.split_once("://"))
-        .is_some_and(|(_, bus)| bus == rest);
-    if rest == expected_host || same_bus {
-        if scheme == "http" {
-            "http where https is expected"
-        } else {
-            "https where http is expected"
-        }
-    } else if host == expected_host {
-        "another port"
-    } else if is_local(host.trim_matches(['[', ']'])) {
-        "an address of the reader's own machine"
-    } else {
-        "a second API origin"
+fn what_is_wrong(literal: &Literal, expected: &str, bus: Option<&str>) -> &'static str {
+    let parts = |origin: &str| {
+        let (scheme, rest) = origin.split_once("://").unwrap_or_default();
+        let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+        let host = rest
+            .rsplit_once(':')
+            .filter(|(_, port)| is_port(port))
+            .map_or(rest, |(host, _)| host);
+        (scheme.to_owned(), host.to_owned())
+    };
+    let (scheme, host) = parts(&literal.origin);
+    let of_host = |other: &&str| parts(other).1 == host;
+    let same_host = [Some(expected), bus].into_iter().flatten().find(of_host);
+    match same_host.map(|other| parts(other).0 == scheme) {
+        Some(false) if scheme == "http" => "http where https is expected",
+        Some(false) => "https where http is expected",
+        Some(true) => "another port",
+        None if is_local(host.trim_matches(['[', ']'])) => "an address of the reader's own machine",
+        None => "a second API origin",
     }
 }
 

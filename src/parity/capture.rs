@@ -3,6 +3,7 @@
 use crate::deployment::compared::Aspect;
 use crate::deployment::environment::Environment;
 use crate::evidence::{Observation, StoreError, write_atomically};
+use crate::parity::command::shown_command;
 use crate::parity::{api_url, config, release, runtime, schema};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -138,7 +139,7 @@ impl Looks<'_> {
             aspect,
             environment: self.environment.name.clone(),
             source: source.to_owned(),
-            command: command.map(|argv| argv.join(" ")),
+            command: command.map(shown_command),
             at: timestamp((self.clock)()),
             outcome,
         });

@@ -39,6 +39,12 @@ pub(crate) enum CommandError {
     },
 }
 
+/// A command as reports show it, in one line.
+pub(crate) fn shown_command(argv: &[String]) -> String {
+    let line = argv.join(" ");
+    line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// Runs argv in a folder; what it printed.
 ///
 /// # Errors

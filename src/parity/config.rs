@@ -5,30 +5,13 @@
 use crate::deployment::compared::{Aspect, ComponentSources, ConfigSettings};
 use crate::evidence::{Finding, Judgement, short};
 use crate::parity::capture::Looks;
-use crate::parity::command;
-use crate::parity::config_sources::{Setting, SourceError, dotenv, is_dotenv, json, read};
+use crate::parity::command::{self, shown_command};
+use crate::parity::config_sources::{Settings, dotenv, is_dotenv, json, read};
+use crate::parity::config_values::entry;
 use crate::parity::known_keys::{self, Kind};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-
-/// A secret this short can be guessed.
-const SHORTEST_SECRET: usize = 16;
-/// Parts of secrets that somebody should have replaced.
-const PLACEHOLDERS: &[&str] = &[
-    "changeme",
-    "change-me",
-    "change_me",
-    "placeholder",
-    "your-",
-    "your_",
-    "example",
-    "password",
-    "insecure",
-    "do-not-use",
-    "quickstart",
-    "replace",
-];
 
 /// What is known of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +52,8 @@ impl Entry {
         }
     }
 
-    fn name(&self) -> String {
+    /// Component and key.
+    pub(crate) fn name(&self) -> String {
         self.component
             .as_ref()
             .map_or_else(|| self.key.clone(), |component| format!("{component} {}", self.key))
@@ -81,6 +65,17 @@ impl Entry {
 pub struct Facts {
     /// Every key that is set, in the order in which sources are named.
     pub entries: Vec<Entry>,
+    /// Components with a source that could not be read wholly, an empty text for all of them: no key of theirs is called unset.
+    #[serde(default)]
+    pub unread: BTreeSet<String>,
+}
+
+impl Facts {
+    /// Whether all that sets keys of a component was read.
+    fn is_whole(&self, component: Option<&str>) -> bool {
+        let of = |name: &str| self.unread.contains(name);
+        !of("") && component.map_or(self.unread.is_empty(), |name| !of(name))
+    }
 }
 
 /// Reads every source that the environment's file names.
@@ -103,30 +98,39 @@ pub(crate) async fn observe(looks: &mut Looks<'_>) -> Facts {
         let Some(sources) = sources else { continue };
         any |= !sources.files.is_empty() || !sources.command.is_empty();
         let variables = variables(looks, &sources.files);
+        let mut read_all = Vec::new();
         for file in &sources.files {
             let shown = file.display().to_string();
-            let seen = std::fs::read_to_string(looks.folder.join(file))
-                .map_err(SourceError::from)
-                .and_then(|text| read(file, &text, &variables));
-            let seen = looks.note(Aspect::Config, &shown, None, seen).unwrap_or_default();
-            facts.entries.extend(
-                seen.into_iter()
-                    .map(|one| entry(one, component, &shown, &settings, &examples)),
-            );
+            let seen = read(&looks.folder.join(file), &shown, &variables);
+            read_all.push((shown.clone(), looks.note(Aspect::Config, &shown, None, seen)));
         }
         if !sources.command.is_empty() {
-            let shown = sources.command.join(" ");
+            let shown = shown_command(&sources.command);
             let seen = match command::run(&sources.command, looks.folder).await {
                 Ok(printed) => json(&String::from_utf8_lossy(&printed)),
                 Err(error) => Err(error.into()),
             };
-            let seen = looks
-                .note(Aspect::Config, &shown, Some(&sources.command), seen)
-                .unwrap_or_default();
-            facts.entries.extend(
-                seen.into_iter()
-                    .map(|one| entry(one, component, &shown, &settings, &examples)),
-            );
+            let seen = seen.map(|settings| Settings {
+                settings,
+                problems: Vec::new(),
+            });
+            read_all.push((
+                shown.clone(),
+                looks.note(Aspect::Config, &shown, Some(&sources.command), seen),
+            ));
+        }
+        for (shown, seen) in read_all {
+            let Some(seen) = seen else {
+                facts.unread.insert(component.unwrap_or_default().to_owned());
+                continue;
+            };
+            for problem in seen.problems {
+                looks.missing(Aspect::Config, &shown, &problem);
+                facts.unread.insert(component.unwrap_or_default().to_owned());
+            }
+            let settings = seen.settings.into_iter();
+            let entries = settings.map(|one| entry(one, component, &shown, &looks.environment.config, &examples));
+            facts.entries.extend(entries);
         }
     }
     if !any {
@@ -161,90 +165,6 @@ fn variables(looks: &Looks<'_>, files: &[PathBuf]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What may be known of a setting; here its raw value ends.
-fn entry(
-    setting: Setting,
-    component: Option<&str>,
-    shown: &str,
-    settings: &ConfigSettings,
-    examples: &BTreeMap<String, String>,
-) -> Entry {
-    let key = setting.key;
-    let is_secret = settings.secret.contains(&key)
-        || known_keys::kind(&key) == Some(Kind::Secret)
-        || known_keys::looks_secret(&key);
-    let value = match setting.value {
-        None => Value::Set,
-        Some(text) if text.is_empty() => Value::Empty,
-        Some(text) if is_secret => {
-            weakness(&text, examples.get(&key)).map_or(Value::Set, |why| Value::Weak(why.to_owned()))
-        }
-        Some(text) => match known_keys::kind(&key) {
-            Some(Kind::Shared | Kind::Own) => Value::Plain(without_credentials(&text)),
-            // Nobody says what it is, so nobody says that it may be shown.
-            None if settings.known.contains(&key) || settings.own.contains(&key) => {
-                Value::Plain(without_credentials(&text))
-            }
-            _ => Value::Set,
-        },
-    };
-    let place = if setting.line == 0 {
-        shown.to_owned()
-    } else {
-        format!("{shown}:{}", setting.line)
-    };
-    let component = component
-        .map(str::to_owned)
-        .or_else(|| setting.component.as_deref().map(component_of));
-    Entry {
-        component,
-        key,
-        value,
-        place,
-    }
-}
-
-/// The component that a service of a compose file runs.
-fn component_of(service: &str) -> String {
-    let known = [
-        ("echo", "echo-agent"),
-        ("demo", "demo-agents"),
-        ("dashboard", "dashboard"),
-        ("bus", "bus"),
-        ("directory", "directory"),
-    ];
-    let component = known.iter().find(|(part, _)| service.contains(part));
-    component.map_or(service, |(_, component)| component).to_owned()
-}
-
-fn weakness(secret: &str, example: Option<&String>) -> Option<&'static str> {
-    let lower = secret.to_lowercase();
-    let distinct: std::collections::BTreeSet<char> = secret.chars().collect();
-    if example.is_some_and(|example| example == secret) {
-        Some("equal to the committed example")
-    } else if PLACEHOLDERS.iter().any(|part| lower.contains(part)) {
-        Some("a placeholder that was never replaced")
-    } else if secret.len() < SHORTEST_SECRET {
-        Some("shorter than 16 characters")
-    } else if distinct.len() < 6 {
-        Some("made of fewer than 6 different characters")
-    } else {
-        None
-    }
-}
-
-/// An address without user and password.
-fn without_credentials(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return text.to_owned();
-    };
-    let end = rest.find('/').unwrap_or(rest.len());
-    match rest[..end].rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://<set>@{host}{}", &rest[end..]),
-        None => text.to_owned(),
-    }
-}
-
 /// The last entry of each key by component: that one wins.
 fn effective(facts: &Facts) -> BTreeMap<(Option<&str>, &str), &Entry> {
     facts
@@ -273,9 +193,10 @@ pub fn judge(facts: &Facts, settings: &ConfigSettings) -> Judgement {
             .find(|((of, name), _)| *name == key && (component.is_none() || of.is_none() || *of == component));
         let name = component.map_or_else(|| key.to_owned(), |component| format!("{component} {key}"));
         match found {
+            None if !facts.is_whole(component) => {}
             None => judged
                 .findings
-                .push(Finding::new(name, "<set>", "<unset>", sources(facts))),
+                .push(Finding::new(name, "<set>", "<unset>", sources(facts, component))),
             Some((_, entry)) if entry.value == Value::Empty => {
                 judged
                     .findings
@@ -395,19 +316,19 @@ fn contradictions(judged: &mut Judgement, facts: &Facts, set: &BTreeMap<(Option<
     }
 }
 
-fn sources(facts: &Facts) -> String {
-    let mut files: Vec<&str> = facts
-        .entries
-        .iter()
-        .map(|entry| {
-            entry
-                .place
-                .rsplit_once(':')
-                .map_or(entry.place.as_str(), |(file, _)| file)
-        })
-        .collect();
-    files.dedup();
-    files.join(", ")
+/// The files and commands that set keys of a component; all of them where none sets any.
+fn sources(facts: &Facts, component: Option<&str>) -> String {
+    let of = |is_its: &dyn Fn(&Entry) -> bool| {
+        let entries = facts.entries.iter().filter(|entry| is_its(entry));
+        let file = |entry: &Entry| {
+            let place = entry.place.as_str();
+            place.rsplit_once(':').map_or(place, |(file, _)| file).to_owned()
+        };
+        let files: BTreeSet<String> = entries.map(file).collect();
+        files.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    let own = of(&|entry| component.is_none() || entry.component.as_deref().is_none_or(|of| Some(of) == component));
+    if own.is_empty() { of(&|_| true) } else { own }
 }
 
 /// The same keys, and the same values where nothing speaks for a difference.
@@ -422,10 +343,11 @@ pub fn compare(reference: &Facts, facts: &Facts, settings: &ConfigSettings) -> J
         judged.items += 1;
         let subject = format!("{} between environments", wanted.name());
         let Some(seen) = observed.get(key) else {
-            let expected = format!("<set> ({})", wanted.place);
-            judged
-                .findings
-                .push(Finding::new(subject, expected, "<unset>", sources(facts)));
+            if facts.is_whole(key.0) {
+                let expected = format!("<set> ({})", wanted.place);
+                let place = sources(facts, key.0);
+                judged.findings.push(Finding::new(subject, expected, "<unset>", place));
+            }
             continue;
         };
         let is_own = known_keys::kind(key.1) == Some(Kind::Own) || settings.own.iter().any(|own| own == key.1);
@@ -446,7 +368,7 @@ pub fn compare(reference: &Facts, facts: &Facts, settings: &ConfigSettings) -> J
         }
     }
     for (key, seen) in &observed {
-        if !expected.contains_key(key) {
+        if !expected.contains_key(key) && reference.is_whole(key.0) {
             let subject = format!("{} between environments", seen.name());
             judged
                 .findings

@@ -1,20 +1,39 @@
-//! Where configuration is set: `.env` files, compose files, `fly.toml`, JSON. Text in, settings out.
+//! Where configuration is set: `.env` files, `fly.toml`, JSON; compose files stand in a file of their own. Text in, settings out.
 //!
 //! Values are raw here, secrets too; nothing of this file's is ever stored or shown.
 
+use crate::parity::compose::{self, Variables};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A key that one place sets. No `Debug`: the value may be a secret.
 pub(crate) struct Setting {
     /// The service of a compose file; `None` elsewhere.
     pub(crate) component: Option<String>,
+    /// The file, where it is another than the one that was named.
+    pub(crate) file: Option<String>,
     pub(crate) key: String,
     /// `None` where only the presence is told.
     pub(crate) value: Option<String>,
     /// From 1; 0 where there are no lines.
     pub(crate) line: usize,
+}
+
+impl Setting {
+    /// As a setting of another file.
+    pub(crate) fn of_file(self, shown: &str) -> Setting {
+        Setting {
+            file: Some(shown.to_owned()),
+            ..self
+        }
+    }
+}
+
+/// What a source sets, and what of it cannot be known.
+#[derive(Default)]
+pub(crate) struct Settings {
+    pub(crate) settings: Vec<Setting>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// Why a source cannot be read. Never holds a part of it.
@@ -26,20 +45,30 @@ pub(crate) enum SourceError {
     Json,
     #[error("is no TOML with a table [env]")]
     Toml,
-    #[error("line {line}: {what} in a compose file is not understood; write the keys out, one a line")]
+    #[error("line {line}: {what}, in a compose file; name a file that `docker compose config` takes")]
     Compose { line: usize, what: &'static str },
+    #[error(transparent)]
+    Yaml(#[from] crate::parity::yaml::YamlError),
     #[error(transparent)]
     Command(#[from] crate::parity::command::CommandError),
 }
 
 /// Reads one file by its name; `variables` fill in `${…}` of a compose file.
-pub(crate) fn read(path: &Path, text: &str, variables: &BTreeMap<String, String>) -> Result<Vec<Setting>, SourceError> {
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("toml") => fly(text),
-        Some("json") => json(text),
-        Some("yml" | "yaml") => compose(text, variables),
-        _ => Ok(dotenv(text)),
-    }
+///
+/// # Errors
+/// [`SourceError`].
+pub(crate) fn read(path: &Path, shown: &str, variables: &Variables) -> Result<Settings, SourceError> {
+    let text = || std::fs::read_to_string(path);
+    let settings = match path.extension().and_then(|ending| ending.to_str()) {
+        Some("toml") => fly(&text()?)?,
+        Some("json") => json(&text()?)?,
+        Some("yml" | "yaml") => return compose::settings(path, shown, variables),
+        _ => dotenv(&text()?),
+    };
+    Ok(Settings {
+        settings,
+        problems: Vec::new(),
+    })
 }
 
 /// Whether a file has variables that a compose file may refer to.
@@ -53,18 +82,21 @@ pub(crate) fn is_dotenv(path: &Path) -> bool {
 fn setting(line: usize, key: &str, value: impl Into<String>) -> Setting {
     Setting {
         component: None,
+        file: None,
         key: key.trim().to_owned(),
         value: Some(value.into()),
         line,
     }
 }
 
+/// The keys of a `.env` file, as Docker and Node read it.
 pub(crate) fn dotenv(text: &str) -> Vec<Setting> {
     let mut found = Vec::new();
     let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
     while let Some((at, line)) = lines.next() {
         let line = line.trim();
-        let line = line.strip_prefix("export ").unwrap_or(line);
+        let is_exported = |rest: &&str| rest.starts_with(char::is_whitespace);
+        let line = line.strip_prefix("export").filter(is_exported).unwrap_or(line);
         let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) else {
             continue;
         };
@@ -80,7 +112,14 @@ pub(crate) fn dotenv(text: &str) -> Vec<Setting> {
                 }
                 inner.split(quote).next().unwrap_or_default().to_owned()
             }
-            None => value.split(" #").next().unwrap_or_default().trim().to_owned(),
+            None => {
+                let is_comment = |(at, _): &(usize, &str)| *at == 0 || value[..*at].ends_with(char::is_whitespace);
+                let end = value
+                    .match_indices('#')
+                    .find(is_comment)
+                    .map_or(value.len(), |(at, _)| at);
+                value[..end].trim().to_owned()
+            }
         };
         found.push(setting(at + 1, key, text));
     }
@@ -106,6 +145,7 @@ fn fly(text: &str) -> Result<Vec<Setting>, SourceError> {
 
 /// An object of keys, one in a member `env`, or a list of objects with a name (`fly secrets list --json` tells names only).
 pub(crate) fn json(text: &str) -> Result<Vec<Setting>, SourceError> {
+    let text = text.trim_start_matches('\u{feff}');
     let document: Value = serde_json::from_str(text).map_err(|_| SourceError::Json)?;
     let shown = |value: &Value| match value {
         Value::Null => None,
@@ -120,6 +160,7 @@ pub(crate) fn json(text: &str) -> Result<Vec<Setting>, SourceError> {
     };
     let found = |key: &str, value: Option<String>| Setting {
         component: None,
+        file: None,
         key: key.to_owned(),
         value,
         line: line_of(key),
@@ -143,106 +184,6 @@ pub(crate) fn json(text: &str) -> Result<Vec<Setting>, SourceError> {
     Ok(keys.iter().map(|(key, value)| found(key, shown(value))).collect())
 }
 
-/// `environment` and build `args` of each service. Understands the plain form only, and says so where it is not enough.
-fn compose(text: &str, variables: &BTreeMap<String, String>) -> Result<Vec<Setting>, SourceError> {
-    let mut found = Vec::new();
-    let (mut in_services, mut service, mut service_indent) = (false, None::<String>, None::<usize>);
-    // Indentation of the block of keys that is being read.
-    let mut block: Option<usize> = None;
-    for (at, raw) in text.lines().enumerate() {
-        let line = at + 1;
-        let bare = raw.trim();
-        if bare.is_empty() || bare.starts_with('#') {
-            continue;
-        }
-        let indent = raw.len() - raw.trim_start().len();
-        if indent == 0 {
-            in_services = bare.starts_with("services:");
-            (service, service_indent, block) = (None, None, None);
-            continue;
-        }
-        if !in_services {
-            continue;
-        }
-        if indent <= *service_indent.get_or_insert(indent) {
-            service = Some(
-                bare.split(':')
-                    .next()
-                    .unwrap_or_default()
-                    .trim_matches(['"', '\''])
-                    .to_owned(),
-            );
-            block = None;
-            continue;
-        }
-        let is_item = bare.starts_with("- ");
-        if block.is_some_and(|start| indent < start || (indent == start && !is_item)) {
-            block = None;
-        }
-        if block.is_some() {
-            if bare.starts_with("<<:") {
-                return Err(SourceError::Compose {
-                    line,
-                    what: "a merge key",
-                });
-            }
-            let pair = bare.trim_start_matches("- ").trim_matches(['"', '\'']);
-            let (key, value) = if is_item {
-                pair.split_once('=').unwrap_or((pair, ""))
-            } else {
-                pair.split_once(':').unwrap_or((pair, ""))
-            };
-            let value = value
-                .trim()
-                .split(" #")
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .trim_matches(['"', '\'']);
-            found.push(Setting {
-                component: service.clone(),
-                ..setting(line, key, filled(value, variables))
-            });
-            continue;
-        }
-        for name in ["environment:", "args:"] {
-            if let Some(rest) = bare.strip_prefix(name) {
-                if !rest.trim().is_empty() && !rest.trim().starts_with('#') {
-                    return Err(SourceError::Compose {
-                        line,
-                        what: "a list in one line",
-                    });
-                }
-                block = Some(indent);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// `${NAME}`, `${NAME:-default}`, `${NAME:?message}`; a name without a value becomes nothing, as compose does it.
-fn filled(text: &str, variables: &BTreeMap<String, String>) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("${") {
-        out.push_str(before);
-        let Some((inner, tail)) = after.split_once('}') else {
-            rest = after;
-            break;
-        };
-        let end = inner.find([':', '-', '?']).unwrap_or(inner.len());
-        let default = inner[end..]
-            .trim_start_matches(':')
-            .strip_prefix('-')
-            .unwrap_or_default();
-        let value = variables.get(&inner[..end]).filter(|value| !value.is_empty());
-        out.push_str(value.map_or(default, String::as_str));
-        rest = tail;
-    }
-    out.push_str(rest);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,41 +197,24 @@ mod tests {
 
     #[test]
     fn a_dotenv_file_is_read_with_quotes_and_comments() {
-        let found = dotenv("# A=1\nexport B=\"x # y\"\nC= z # why\nK='a\nb'\nE=\n");
+        let found =
+            dotenv("# A=1\r\nexport B=\"x # y\"\r\n\texport\tC = z\t# why\r\nK='a\nb'\nE=\nF=a#b\nexported=1\n");
         let found: Vec<_> = found
             .into_iter()
             .map(|one| (one.key, one.value.unwrap(), one.line))
             .collect();
-        let expected = [("B", "x # y", 2), ("C", "z", 3), ("K", "a\nb", 4), ("E", "", 6)];
+        let expected = [
+            ("B", "x # y", 2),
+            ("C", "z", 3),
+            ("K", "a\nb", 4),
+            ("E", "", 6),
+            ("F", "a#b", 7),
+            ("exported", "1", 8),
+        ];
         assert_eq!(
             found,
             expected.map(|(key, value, line)| (key.to_owned(), value.to_owned(), line))
         );
-    }
-
-    #[test]
-    fn a_compose_file_is_read_by_service() {
-        let text = "services:\n  directory:\n    environment:\n      PORT: 3100\n      JWT_SECRET: ${JWT_SECRET:?set it}\n    ports:\n      - \
-                    \"1:1\"\n  message-bus:\n    environment:\n      - RATE_LIMIT=${LIMIT:-50}\nvolumes:\n  a:\n";
-        let variables = BTreeMap::from([("JWT_SECRET".to_owned(), "v".to_owned())]);
-        let found = pairs(compose(text, &variables).unwrap());
-        let one = |of: &str, key: &str, value: &str, line| {
-            (Some(of.to_owned()), key.to_owned(), Some(value.to_owned()), line)
-        };
-        assert_eq!(
-            found,
-            [
-                one("directory", "PORT", "3100", 4),
-                one("directory", "JWT_SECRET", "v", 5),
-                one("message-bus", "RATE_LIMIT", "50", 10)
-            ]
-        );
-    }
-
-    #[test]
-    fn a_compose_file_that_is_not_understood_is_refused() {
-        let text = "services:\n  a:\n    environment:\n      <<: *all\n";
-        assert!(compose(text, &BTreeMap::new()).is_err());
     }
 
     #[test]

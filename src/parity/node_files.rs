@@ -1,5 +1,7 @@
 //! Where a Node version is declared: version files, `engines`, images, workflows, prose. Text in, declarations out.
 
+use crate::parity::compose::{Variables, filled};
+use crate::parity::node_yaml;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,8 @@ pub enum Kind {
     Matrix,
     /// A sentence in a document.
     Prose,
+    /// An image's dependencies, installed without the lock file that the project has.
+    Install,
 }
 
 /// One declaration.
@@ -71,7 +75,13 @@ fn kind_of(path: &Path) -> Option<Kind> {
     match name.as_str() {
         ".nvmrc" | ".node-version" | ".tool-versions" => Some(Kind::VersionFile),
         "package.json" => Some(Kind::Engines),
-        _ if name.starts_with("dockerfile") || ending.eq_ignore_ascii_case("dockerfile") => Some(Kind::Image),
+        _ if name.starts_with("dockerfile")
+            || name.starts_with("containerfile")
+            || ending.eq_ignore_ascii_case("dockerfile") =>
+        {
+            Some(Kind::Image)
+        }
+        "action.yml" | "action.yaml" => Some(Kind::Workflow),
         _ if ["yml", "yaml"].contains(&ending) && within("workflows") => Some(Kind::Workflow),
         _ if ["yml", "yaml"].contains(&ending) && name.contains("compose") => Some(Kind::Image),
         _ if ending == "md" && (within("docs") || name.starts_with("readme")) => Some(Kind::Prose),
@@ -79,38 +89,55 @@ fn kind_of(path: &Path) -> Option<Kind> {
     }
 }
 
+/// What one file declares, and what of it cannot be known.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) declarations: Vec<Declaration>,
+    pub(crate) problems: Vec<String>,
+}
+
 /// What one file declares. `shown` is its name in reports.
-pub(crate) fn declarations(path: &Path, shown: &str, text: &str) -> Vec<Declaration> {
-    let at = |kind: Kind, line: usize, text: &str| Declaration {
-        kind,
-        text: text.to_owned(),
-        place: format!("{shown}:{line}"),
-    };
-    let named = kind_of(path).or_else(|| {
-        // A file that is named outright may have any name.
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        match ending {
-            Some("yml" | "yaml") => Some(Kind::Workflow),
-            Some("md") => Some(Kind::Prose),
-            Some("json") => Some(Kind::Engines),
-            _ => Some(Kind::VersionFile),
+pub(crate) fn declarations(path: &Path, shown: &str, text: &str) -> Found {
+    let mut found = Found::default();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    if ["yml", "yaml"].contains(&ending) {
+        match node_yaml::declared(text) {
+            Ok(declared) => {
+                let problems = declared.problems.into_iter();
+                found.problems = problems.map(|(line, what)| format!("{shown}:{line}: {what}")).collect();
+                found.add(shown, declared.found);
+            }
+            Err(error) => found.problems.push(format!("{shown}: {error}")),
         }
+        return found;
+    }
+    let named = kind_of(path).or(match ending {
+        // A file that is named outright may have any name.
+        "md" => Some(Kind::Prose),
+        "json" => Some(Kind::Engines),
+        _ => Some(Kind::VersionFile),
     });
     match named {
-        Some(Kind::Engines) => {
-            let (line, range) = engines(text);
-            vec![at(Kind::Engines, line, &range)]
-        }
-        Some(Kind::Image) => images(text).map(|(line, tag)| at(Kind::Image, line, &tag)).collect(),
-        Some(Kind::Workflow | Kind::Matrix) => workflow(text)
-            .into_iter()
-            .map(|(kind, line, version)| at(kind, line, &version))
-            .collect(),
-        Some(Kind::Prose) => prose(text).map(|(line, said)| at(Kind::Prose, line, &said)).collect(),
-        Some(Kind::VersionFile) => version_file(text)
-            .map(|(line, text)| at(Kind::VersionFile, line, &text))
-            .collect(),
-        None => Vec::new(),
+        Some(Kind::Engines) => match serde_json::from_str(text.trim_start_matches('\u{feff}')) {
+            Ok(package) => found.add(shown, engines(&package, text)),
+            Err(_) => found.problems.push(format!("{shown}: is no JSON")),
+        },
+        Some(Kind::Image) => found.add(shown, images(text)),
+        Some(Kind::Prose) => found.add(shown, prose(text)),
+        _ => found.add(shown, version_file(name, text)),
+    }
+    found
+}
+
+impl Found {
+    pub(crate) fn add(&mut self, shown: &str, all: impl IntoIterator<Item = (Kind, usize, String)>) {
+        let of = |(kind, line, text)| Declaration {
+            kind,
+            text,
+            place: format!("{shown}:{line}"),
+        };
+        self.declarations.extend(all.into_iter().map(of));
     }
 }
 
@@ -118,37 +145,44 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(at, line)| (at + 1, line))
 }
 
-fn version_file(text: &str) -> impl Iterator<Item = (usize, String)> {
-    lines(text).filter_map(|(at, line)| {
+fn version_file<'a>(name: &str, text: &'a str) -> impl Iterator<Item = (Kind, usize, String)> + 'a {
+    // `.tool-versions` has a line a tool.
+    let of_tools = name == ".tool-versions";
+    lines(text).filter_map(move |(at, line)| {
         let line = line.split('#').next().unwrap_or_default().trim();
-        // `.tool-versions` has a line a tool.
         let version = match line.split_once(char::is_whitespace) {
             Some(("nodejs" | "node", version)) => version.trim(),
             Some(_) => return None,
+            None if of_tools => return None,
             None => line,
         };
-        (!version.is_empty()).then(|| (at, version.to_owned()))
+        (!version.is_empty()).then(|| (Kind::VersionFile, at, version.to_owned()))
     })
 }
 
-/// Line and range of `engines.node`; an empty range where there is none.
-fn engines(text: &str) -> (usize, String) {
-    let package: Value = serde_json::from_str(text).unwrap_or_default();
-    let range = package["engines"]["node"].as_str().unwrap_or_default().to_owned();
-    let mut within = false;
-    for (at, line) in lines(text) {
-        within |= line.contains("\"engines\"");
-        if within && line.contains("\"node\"") {
-            return (at, range);
-        }
+/// `engines.node`, with an empty range where there is none; the versions that Volta and `devEngines` pin.
+fn engines(package: &Value, text: &str) -> Vec<(Kind, usize, String)> {
+    let within = |outer: &str, inner: &str| {
+        let outer = lines(text).skip_while(|(_, line)| !line.contains(&format!("\"{outer}\"")));
+        let mut inner_lines = outer.filter(|(_, line)| line.contains(&format!("\"{inner}\"")));
+        inner_lines.next().map_or(1, |(at, _)| at)
+    };
+    let range = package["engines"]["node"].as_str().unwrap_or_default();
+    let line = if range.is_empty() { 1 } else { within("engines", "node") };
+    let mut found = vec![(Kind::Engines, line, range.to_owned())];
+    if let Some(version) = package["volta"]["node"].as_str() {
+        found.push((Kind::VersionFile, within("volta", "node"), version.to_owned()));
     }
-    (1, range)
+    let runtime = &package["devEngines"]["runtime"];
+    if let Some(version) = runtime["version"].as_str().filter(|_| runtime["name"] == "node") {
+        found.push((Kind::Engines, within("devEngines", "version"), version.to_owned()));
+    }
+    found
 }
 
-/// Line and tag of each Node image: `FROM node:22-slim`, `image: docker.io/library/node:22`. Build arguments with a default
-/// are filled in.
-fn images(text: &str) -> impl Iterator<Item = (usize, String)> {
-    let arguments: Vec<(String, String)> = lines(text)
+/// Line and tag of each Node image: `FROM node:22-slim`. Build arguments with a default are filled in.
+fn images(text: &str) -> impl Iterator<Item = (Kind, usize, String)> {
+    let arguments: Variables = lines(text)
         .filter_map(|(_, line)| {
             let (name, value) = line.trim().strip_prefix("ARG ")?.split_once('=')?;
             Some((name.trim().to_owned(), value.trim().trim_matches('"').to_owned()))
@@ -157,22 +191,40 @@ fn images(text: &str) -> impl Iterator<Item = (usize, String)> {
     lines(text).filter_map(move |(at, line)| {
         let line = line.trim();
         let lower = line.to_lowercase();
-        let rest = if lower.starts_with("from ") {
-            &line[5..]
-        } else if lower.starts_with("image:") {
-            &line[6..]
-        } else {
-            return None;
-        };
+        let rest = lower.starts_with("from ").then(|| &line[5..])?;
         let image = rest.split_whitespace().find(|word| !word.starts_with("--"))?;
-        let mut image = image.trim_matches(['"', '\'']).to_owned();
-        for (name, value) in &arguments {
-            image = image
-                .replace(&format!("${{{name}}}"), value)
-                .replace(&format!("${name}"), value);
-        }
-        tag(&image).map(|tag| (at, tag))
+        let image = filled(image.trim_matches(['"', '\'']), &arguments, 3);
+        tag(&image).map(|tag| (Kind::Image, at, tag))
     })
+}
+
+/// Lines that install an image's dependencies without a lock file having been copied before.
+pub(crate) fn unlocked(text: &str) -> Vec<(Kind, usize, String)> {
+    let mut has_lock = false;
+    let mut found = Vec::new();
+    for (at, line) in lines(text) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.first().map(|word| word.to_ascii_uppercase()).as_deref() {
+            Some("FROM") => has_lock = false,
+            Some("COPY" | "ADD") => {
+                let sources = words.get(1..words.len() - 1).unwrap_or_default();
+                has_lock |= sources.iter().any(|source| {
+                    [".", "./"].contains(source) || source.contains("package-lock") || source.contains("package*")
+                });
+            }
+            Some("RUN") if !has_lock => {
+                let pair = words
+                    .windows(2)
+                    .any(|pair| pair[0] == "npm" && ["install", "i"].contains(&pair[1]));
+                let of_tool = words.iter().any(|word| ["-g", "--global"].contains(word));
+                if pair && !of_tool {
+                    found.push((Kind::Install, at, "npm install without the lock file".to_owned()));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The tag of a Node image, with its digest if it has one; `None` for another image.
@@ -182,67 +234,18 @@ pub(crate) fn tag(image: &str) -> Option<String> {
         .map_or((image, None), |(path, digest)| (path, Some(digest)));
     let name = path.rsplit('/').next()?;
     let (name, tag) = name.split_once(':').unwrap_or((name, "latest"));
-    (name == "node").then(|| digest.map_or_else(|| tag.to_owned(), |digest| format!("{tag}@{digest}")))
-}
-
-fn workflow(text: &str) -> Vec<(Kind, usize, String)> {
-    let mut found = Vec::new();
-    for (at, line) in lines(text) {
-        let bare = line
-            .split(" #")
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .trim_start_matches("- ");
-        let Some(value) = bare.strip_prefix("node-version:").map(str::trim) else {
-            continue;
-        };
-        if let Some((_, name)) = value.split_once("matrix.") {
-            let name: String = name
-                .chars()
-                .take_while(|c| c.is_alphanumeric() || "-_".contains(*c))
-                .collect();
-            found.extend(matrix(text, &name));
-        } else {
-            found.extend(listed(text, at, value));
-        }
-    }
-    found.dedup();
-    found
-}
-
-/// The values of a matrix variable.
-fn matrix(text: &str, name: &str) -> Option<(Kind, usize, String)> {
-    let key = format!("{name}:");
-    lines(text).find_map(|(at, line)| {
-        let value = line.trim().trim_start_matches("- ").strip_prefix(&key)?.trim();
-        if value.contains("matrix.") {
-            return None;
-        }
-        listed(text, at, value).map(|(_, at, versions)| (Kind::Matrix, at, versions))
-    })
-}
-
-/// One version, `[20, 22]`, or a list on the following lines.
-fn listed(text: &str, at: usize, value: &str) -> Option<(Kind, usize, String)> {
-    let clean = |value: &str| value.trim().trim_matches(['"', '\'']).to_owned();
-    if let Some(inner) = value.strip_prefix('[') {
-        let versions: Vec<String> = inner.trim_end_matches(']').split(',').map(clean).collect();
-        return Some((Kind::Matrix, at, versions.join(", ")));
-    }
-    if !value.is_empty() {
-        return Some((Kind::Workflow, at, clean(value)));
-    }
-    let versions: Vec<String> = text
-        .lines()
-        .skip(at)
-        .map_while(|line| line.trim().strip_prefix("- ").map(clean))
-        .collect();
-    (!versions.is_empty()).then(|| (Kind::Matrix, at, versions.join(", ")))
+    let tag = match name {
+        "node" | "nodejs" => tag,
+        // Distroless images have the version in their name.
+        _ => name
+            .strip_prefix("nodejs")
+            .filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))?,
+    };
+    Some(digest.map_or_else(|| tag.to_owned(), |digest| format!("{tag}@{digest}")))
 }
 
 /// `Node 20`, `Node.js 18 or newer`, `Node >= 20.19`.
-fn prose(text: &str) -> impl Iterator<Item = (usize, String)> {
+fn prose(text: &str) -> impl Iterator<Item = (Kind, usize, String)> {
     lines(text).filter_map(|(at, line)| {
         line.match_indices("Node").find_map(|(start, _)| {
             let rest = &line[start + 4..];
@@ -267,7 +270,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, String)> {
                 } else {
                     version.to_owned()
                 };
-                (at, said)
+                (Kind::Prose, at, said)
             })
         })
     })
@@ -323,7 +326,9 @@ mod tests {
     use super::*;
 
     fn texts(name: &str, text: &str) -> Vec<(Kind, String, String)> {
-        declarations(Path::new(name), name, text)
+        let found = declarations(Path::new(name), name, text);
+        found
+            .declarations
             .into_iter()
             .map(|found| (found.kind, found.text, found.place))
             .collect()
@@ -349,19 +354,41 @@ mod tests {
     }
 
     #[test]
-    fn a_workflow_is_read_with_its_matrix() {
-        let text = "jobs:\n  a:\n    strategy:\n      matrix:\n        node: [20, 22]\n    steps:\n      - uses: x\n        with:\n          \
-                    node-version: ${{ matrix.node }}\n  b:\n    steps:\n      - with:\n          node-version: '22'";
-        let found = texts(".github/workflows/ci.yml", text);
+    fn images_of_other_makers_are_known() {
+        for (image, expected) in [
+            ("gcr.io/distroless/nodejs22-debian12", Some("22-debian12")),
+            ("registry.example:5000/library/node:20-slim", Some("20-slim")),
+            ("public.example/lambda/nodejs:20", Some("20")),
+            ("node", Some("latest")),
+            ("node-red:3", None),
+            ("postgres:16", None),
+        ] {
+            assert_eq!(tag(image).as_deref(), expected, "{image}");
+        }
+    }
+
+    #[test]
+    fn an_installation_without_the_lock_file_is_seen() {
+        let lines = |text: &str| unlocked(text).into_iter().map(|(_, line, _)| line).collect::<Vec<_>>();
+        assert_eq!(lines("FROM node:20\nCOPY package.json ./\nRUN npm install\n"), [3]);
+        for good in [
+            "FROM node:20\nCOPY package*.json ./\nRUN npm install\n",
+            "FROM node:20\nCOPY . .\nRUN npm install\n",
+            "FROM node:20\nCOPY package.json package-lock.json ./\nRUN npm ci\n",
+            "FROM node:20\nRUN npm install -g serve\n",
+        ] {
+            assert_eq!(lines(good), [0; 0], "{good}");
+        }
+    }
+
+    #[test]
+    fn a_package_may_pin_its_version_elsewhere_too() {
+        let text = "{\n \"engines\": {\"node\": \">=20\"},\n \"volta\": {\n  \"node\": \"22.3.0\"\n }\n}";
+        assert_eq!(texts("package.json", text)[1].2, "package.json:4");
         assert_eq!(
-            found[0],
-            (
-                Kind::Matrix,
-                "20, 22".to_owned(),
-                ".github/workflows/ci.yml:5".to_owned()
-            )
+            declarations(Path::new("package.json"), "p", "{").problems,
+            ["p: is no JSON"]
         );
-        assert_eq!((found[1].0, found[1].1.as_str()), (Kind::Workflow, "22"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! path (`/health`), by the name it is given (`VITE_API_URL`), or, in a script, by standing alone in quotes: bundlers put
 //! `VITE_API_URL` in so, while links have a path.
 
+use crate::parity::comments::{Syntax, blanked};
 use serde::{Deserialize, Serialize};
 
 /// An origin of an API, as one place names it.
@@ -25,6 +26,9 @@ pub struct Literal {
 /// Routers and URL parsers of many bundles hold `http://localhost` as a base that is never asked.
 pub(crate) const DUMMY_BASE: &str = "perhaps a base for parsing addresses";
 
+/// Hosts of URL parsers' bases are no longer than `a.b`, or begin as `a.com`.
+const LONGEST_DUMMY: usize = 3;
+
 /// What is known of origins beforehand.
 pub(crate) struct Known {
     /// Hosts that are an API's in this or another environment.
@@ -33,35 +37,18 @@ pub(crate) struct Known {
     pub(crate) others: Vec<String>,
 }
 
-/// Hosts that many pages and bundles name and that are nobody's Beam.
-const NEVER_APIS: &[&str] = &[
-    "w3.org",
-    "github.com",
-    "githubusercontent.com",
-    "npmjs.com",
-    "npmjs.org",
-    "googleapis.com",
-    "gstatic.com",
-    "reactjs.org",
-    "react.dev",
-    "vuejs.org",
-    "vite.dev",
-    "vitejs.dev",
-    "mozilla.org",
-    "schema.org",
-    "reactrouter.com",
-    "radix-ui.com",
-    "jsdelivr.net",
-    "unpkg.com",
-    "cloudflare.com",
-    "algolia.net",
-    "algolia.com",
-    "stripe.com",
-    "example.com",
-    "example.org",
-    "json-schema.org",
-    "tailwindcss.com",
-];
+/// Hosts that many pages and bundles name and that are nobody's Beam, with what lies below them.
+const NEVER_APIS: &str = "w3.org whatwg.org ietf.org rfc-editor.org ecma-international.org schema.org json-schema.org ogp.me \
+    github.com github.io githubusercontent.com gitlab.com npmjs.com npmjs.org unpkg.com jsdelivr.net cdnjs.com esm.sh \
+    google.com googleapis.com gstatic.com googletagmanager.com google-analytics.com doubleclick.net youtube.com \
+    cloudflare.com cloudflareinsights.com bootstrapcdn.com fontawesome.com typekit.net fonts.net rsms.me \
+    reactjs.org react.dev reactrouter.com radix-ui.com tanstack.com nextjs.org mui.com d3js.org recharts.org fb.me \
+    vuejs.org vite.dev vitejs.dev vitepress.dev tailwindcss.com jquery.com lodash.com momentjs.com opensource.org \
+    mozilla.org nodejs.org python.org rust-lang.org docker.com vercel.com netlify.com fly.io \
+    algolia.net algolia.com stripe.com paypal.com sentry.io posthog.com plausible.io segment.com segment.io mixpanel.com \
+    hotjar.com intercom.io datadoghq.com bugsnag.com calendly.com gravatar.com unsplash.com shields.io bit.ly \
+    twitter.com x.com facebook.com instagram.com linkedin.com discord.com discord.gg t.me telegram.org slack.com medium.com \
+    iconify.design wikipedia.org stackoverflow.com apple.com microsoft.com example.com example.org example.net";
 
 /// First words of hosts that serve an API.
 const API_WORDS: &[&str] = &["api", "bus", "directory", "backend", "gateway", "relay"];
@@ -100,14 +87,9 @@ const BASE_WORDS: &[&str] = &[
 
 /// Every origin of an API in a text. `is_script` for scripts; in HTML the inline scripts are found.
 pub(crate) fn scan(surface: &str, shown: &str, raw: &str, is_script: bool, known: &Known) -> Vec<Literal> {
-    // Escapes of JSON, JavaScript and HTML; lines stay as they are.
-    let text = raw
-        .replace("\\/", "/")
-        .replace("\\u002F", "/")
-        .replace("\\u002f", "/")
-        .replace("&#x2F;", "/")
-        .replace("&#47;", "/");
+    let text = unescaped(raw);
     let scripts = if is_script { Vec::new() } else { inline_scripts(&text) };
+    let text = blanked(&text, syntax(shown, is_script), &scripts);
     let mut found: Vec<Literal> = Vec::new();
     let (mut line, mut counted) = (1, 0);
     for (at, _) in text.match_indices("://") {
@@ -117,7 +99,9 @@ pub(crate) fn scan(surface: &str, shown: &str, raw: &str, is_script: bool, known
             continue;
         };
         let in_script = is_script || scripts.iter().any(|(from, to)| (*from..*to).contains(&at));
-        let Some(why) = address.why(&text, in_script, known) else {
+        let rewritten =
+            || is_rewrite(shown, &text[..address.start]).then(|| "where requests are sent on to".to_owned());
+        let Some(why) = address.why(&text, in_script, known).or_else(rewritten) else {
             continue;
         };
         let stands_alone = address.is_quoted && ["", "/"].contains(&address.path);
@@ -129,17 +113,89 @@ pub(crate) fn scan(surface: &str, shown: &str, raw: &str, is_script: bool, known
             place: format!("{shown}:{line}"),
         });
     }
+    for (at, origin) in bare_hosts(&text, known) {
+        found.push(Literal {
+            surface: surface.to_owned(),
+            origin,
+            trailing_slash: false,
+            why: "the host of another environment's API".to_owned(),
+            place: format!("{shown}:{}", text[..at].matches('\n').count() + 1),
+        });
+    }
     found.dedup();
+    found
+}
+
+/// Without the escapes of JSON, JavaScript, HTML and addresses; lines stay as they are.
+fn unescaped(raw: &str) -> String {
+    let mut text = raw.replace("\\/", "/").replace("&amp;", "&");
+    for slash in ["\\u002F", "\\u002f", "\\x2F", "\\x2f", "&#x2F;", "&#x2f;", "&#47;"] {
+        if text.contains(slash) {
+            text = text.replace(slash, "/");
+        }
+    }
+    for (escape, plain) in [("%3A", ":"), ("%3a", ":"), ("%2F", "/"), ("%2f", "/")] {
+        if text.contains(escape) {
+            text = text.replace(escape, plain);
+        }
+    }
+    text
+}
+
+/// Whether a file builds an image: its build arguments are inlined into a bundle.
+pub(crate) fn is_dockerfile(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("dockerfile") || name.starts_with("containerfile") || name.ends_with(".dockerfile")
+}
+
+fn syntax(shown: &str, is_script: bool) -> Syntax {
+    let name = shown.rsplit('/').next().unwrap_or(shown);
+    let is_settings = name.starts_with(".env") || name == "_redirects" || name == "_headers" || is_dockerfile(name);
+    if is_script {
+        Syntax::Script
+    } else if is_settings || [".yml", ".yaml", ".toml"].iter().any(|end| name.ends_with(end)) {
+        Syntax::Settings
+    } else {
+        Syntax::Page
+    }
+}
+
+/// Files that tell a host where to send requests on to, and whether the lines before an address speak of an API.
+fn is_rewrite(shown: &str, before: &str) -> bool {
+    let name = shown.rsplit('/').next().unwrap_or(shown);
+    let near: String = before
+        .rsplit('\n')
+        .take(if name == "_redirects" { 1 } else { 3 })
+        .collect();
+    ["_redirects", "vercel.json", "netlify.toml"].contains(&name) && near.contains("/api")
+}
+
+/// Places at which the host of another environment's API stands without a scheme: `//host/x`, `"host"`.
+fn bare_hosts(text: &str, known: &Known) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for origin in &known.apis {
+        let Some((_, host)) = origin.split_once("://") else {
+            continue;
+        };
+        let of_host = |c: char| c.is_ascii_alphanumeric() || "-.:@".contains(c);
+        for (at, _) in text.match_indices(host) {
+            let (before, after) = (&text[..at], &text[at + host.len()..]);
+            let is_whole = !before.ends_with(of_host) && !after.starts_with(|c: char| of_host(c) && c != '.');
+            if is_whole && !before.ends_with("://") && host.contains('.') {
+                found.push((at, origin.clone()));
+            }
+        }
+    }
     found
 }
 
 fn inline_scripts(text: &str) -> Vec<(usize, usize)> {
     let lower = text.to_ascii_lowercase();
     let ends = |from: usize| lower[from..].find("</script").map_or(lower.len(), |end| from + end);
-    lower
-        .match_indices("<script")
-        .map(|(from, _)| (from, ends(from)))
-        .collect()
+    // Data for search engines is no script, though it stands in such an element.
+    let is_code = |from: &usize| !lower[*from..].split('>').next().unwrap_or_default().contains("ld+json");
+    let starts = lower.match_indices("<script").map(|(from, _)| from).filter(is_code);
+    starts.map(|from| (from, ends(from))).collect()
 }
 
 struct Address<'a> {
@@ -220,14 +276,19 @@ impl<'a> Address<'a> {
         if known.apis.iter().any(is) {
             return Some("the API of an environment".to_owned());
         }
-        if known.others.iter().any(is) || NEVER_APIS.iter().any(|domain| below(domain)) {
+        if known.others.iter().any(is) || NEVER_APIS.split_whitespace().any(below) {
             return None;
         }
         if let Some(name) = self.name_before(text) {
             return Some(format!("named {name}"));
         }
+        let is_bare = in_script && self.port.is_none() && ["", "/"].contains(&self.path);
+        let first = self.host.split('.').next().unwrap_or_default();
+        if is_bare && self.scheme == "http" && (self.host.len() <= LONGEST_DUMMY || first.len() == 1) {
+            return None;
+        }
         if is_local(&self.host) {
-            let is_dummy = in_script && self.host == "localhost" && self.port.is_none() && self.path.is_empty();
+            let is_dummy = is_bare && self.host == "localhost";
             return Some(
                 if is_dummy {
                     DUMMY_BASE
@@ -237,7 +298,6 @@ impl<'a> Address<'a> {
                 .to_owned(),
             );
         }
-        let first = self.host.split('.').next().unwrap_or_default();
         if first.split('-').any(|word| API_WORDS.contains(&word)) && self.host.matches('.').count() > 1 {
             return Some("a host with the name of an API".to_owned());
         }
@@ -363,6 +423,54 @@ mod tests {
         ] {
             assert_eq!(origins(text, false), [format!("{origin} f:1")], "{text}");
         }
+    }
+
+    #[test]
+    fn another_environments_host_is_seen_without_its_scheme() {
+        let known = Known {
+            apis: vec!["https://api.other.test".to_owned()],
+            others: Vec::new(),
+        };
+        let lines = |text: &str| scan("s", "f", text, true, &known).len();
+        for text in [
+            "q=\"//api.other.test/x\"",
+            "h=\"api.other.test\"",
+            "u=\"https%3A%2F%2Fapi.other.test\"",
+        ] {
+            assert_eq!(lines(text), 1, "{text}");
+        }
+        assert_eq!(
+            lines("h=\"xapi.other.test\";m=\"a@api.other.test\";i=\"api.other.testing\""),
+            0
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_in_use_is_no_alarm() {
+        for text in [
+            "// was http://localhost:3100 before",
+            "/* fetch('http://127.0.0.1:3100/health') */",
+            "new URL(e,\"http://a.b\")",
+            "k=\"https://fonts.googleapis.com\"",
+        ] {
+            assert_eq!(origins(text, true), [""; 0], "{text}");
+        }
+        let page = "<!-- http://localhost:3100 --><script type=\"application/ld+json\">{\"url\":\"https://www.site.test\"}</script>";
+        assert_eq!(origins(page, false), [""; 0]);
+    }
+
+    #[test]
+    fn a_host_that_sends_requests_on_is_seen() {
+        let of = |name: &str, text: &str| scan("s", name, text, false, &known()).len();
+        assert_eq!(of("site/_redirects", "/api/* https://gate.test/:splat 200\n"), 1);
+        assert_eq!(of("site/_redirects", "/docs/* https://docs.test/:splat 200\n"), 0);
+        assert_eq!(
+            of(
+                "vercel.json",
+                "{\"source\": \"/api/(.*)\",\n\"destination\": \"https://gate.test/$1\"}"
+            ),
+            1
+        );
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::evidence::{
 };
 use crate::parity::capture::{Capture, Looks, timestamp};
 use crate::parity::fetch::Fetcher;
-use crate::parity::{api_url, config, exceptions, release, runtime, schema, status_page};
+use crate::parity::fresh::Fresh;
+use crate::parity::{addresses, api_url, config, exceptions, release, release_truth, runtime, schema, status_page};
 use jiff::Timestamp;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ pub struct Subject {
     pub environment: Environment,
     /// The file's folder, where relative paths are taken from.
     pub folder: PathBuf,
+    /// What its services showed when they were started on empty files for this comparison.
+    pub fresh: Option<Fresh>,
 }
 
 /// What is compared, and where the record goes.
@@ -130,6 +133,16 @@ pub async fn observe(subject: &Subject, all: &[Subject], aspects: &[Aspect], clo
         observed_at: timestamp(clock()),
         ..Capture::default()
     };
+    for aspect in [Aspect::Release, Aspect::Schema] {
+        let Some(fresh) = subject.fresh.as_ref().filter(|_| aspects.contains(&aspect)) else {
+            continue;
+        };
+        let source = "its services, started twice on empty files";
+        match &fresh.problem {
+            None => drop(looks.note::<(), std::convert::Infallible>(aspect, source, None, Ok(()))),
+            Some(problem) => looks.missing(aspect, source, problem),
+        }
+    }
     // Configuration first: others read it.
     let mut order = aspects.to_vec();
     order.sort_by_key(|aspect| *aspect != Aspect::Config);
@@ -138,8 +151,10 @@ pub async fn observe(subject: &Subject, all: &[Subject], aspects: &[Aspect], clo
         match aspect {
             Aspect::Config => capture.config = config::observe(looks).await,
             Aspect::Runtime => capture.runtime = runtime::observe(looks).await,
-            Aspect::Release => capture.release = release::observe(looks, &capture.config, &fetcher).await,
-            Aspect::Schema => capture.schema = schema::observe(looks),
+            Aspect::Release => {
+                capture.release = release::observe(looks, &capture.config, subject.fresh.as_ref(), &fetcher).await;
+            }
+            Aspect::Schema => capture.schema = schema::observe(looks, subject.fresh.as_ref()),
             Aspect::ApiUrl => capture.api_url = api_url::observe(looks, &capture.config, &elsewhere, &fetcher).await,
             Aspect::StatusPage => {
                 capture.status_page = status_page::observe(looks, &capture.config, &elsewhere, &fetcher).await
@@ -226,8 +241,14 @@ pub fn compare(
 fn judge(aspect: Aspect, capture: &Capture, environment: &Environment) -> Judgement {
     match aspect {
         Aspect::Runtime => runtime::judge(&capture.runtime, &environment.node),
-        Aspect::Release => release::judge(&capture.release),
-        Aspect::Config => config::judge(&capture.config, &environment.config),
+        Aspect::Release => release_truth::judge(&capture.release),
+        Aspect::Config => {
+            let mut judged = config::judge(&capture.config, &environment.config);
+            let api = &capture.api_url;
+            let findings = addresses::findings(&capture.config, api.expected.as_deref(), &api.elsewhere);
+            judged.findings.extend(findings);
+            judged
+        }
         Aspect::Schema => schema::judge(&capture.schema),
         Aspect::ApiUrl => api_url::judge(&capture.api_url, &environment.surfaces),
         Aspect::StatusPage => api_url::judge(&capture.status_page, &environment.surfaces),
@@ -243,7 +264,8 @@ fn against(
 ) -> Judgement {
     match aspect {
         Aspect::Runtime => runtime::compare(&other.runtime, &capture.runtime),
-        Aspect::Release => release::compare(&other.release, &capture.release),
+        Aspect::Release if over_time => release_truth::compare_over_time(&other.release, &capture.release),
+        Aspect::Release => release_truth::compare(&other.release, &capture.release),
         Aspect::Config => config::compare(&other.config, &capture.config, &environment.config),
         Aspect::Schema => schema::compare(&other.schema, &capture.schema),
         Aspect::ApiUrl if over_time => api_url::compare_over_time(&other.api_url, &capture.api_url),

@@ -3,8 +3,10 @@
 use crate::deployment::compared::{Aspect, NodeSettings};
 use crate::evidence::{Finding, Judgement};
 use crate::parity::capture::Looks;
-use crate::parity::command;
-use crate::parity::node_files::{Declaration, Kind, admits, candidates, declarations, major, tag};
+use crate::parity::command::{self, shown_command};
+use crate::parity::node_files::{Declaration, Found, Kind, admits, candidates, declarations, major, tag, unlocked};
+use crate::parity::node_range::{normal, numbers, satisfies};
+use crate::parity::origins::is_dockerfile;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +50,7 @@ pub(crate) async fn observe(looks: &mut Looks<'_>) -> Facts {
     let mut facts = Facts::default();
     if !settings.command.is_empty() {
         let seen = version_of(&settings.command, looks).await;
-        let shown = settings.command.join(" ");
+        let shown = shown_command(&settings.command);
         if let Some(version) = looks.note(Aspect::Runtime, &shown, Some(&settings.command), seen) {
             facts.running.push(Running { version, place: shown });
         }
@@ -63,9 +65,11 @@ pub(crate) async fn observe(looks: &mut Looks<'_>) -> Facts {
     for named in &settings.files {
         let shown = named.display().to_string();
         let seen = declared(looks, named);
-        facts
-            .declared
-            .extend(looks.note(Aspect::Runtime, &shown, None, seen).unwrap_or_default());
+        let found = looks.note(Aspect::Runtime, &shown, None, seen).unwrap_or_default();
+        for problem in &found.problems {
+            looks.missing(Aspect::Runtime, &shown, problem);
+        }
+        facts.declared.extend(found.declarations);
     }
     if settings.command.is_empty() && settings.image.is_none() && settings.files.is_empty() {
         looks.missing(
@@ -80,16 +84,27 @@ pub(crate) async fn observe(looks: &mut Looks<'_>) -> Facts {
 async fn version_of(argv: &[String], looks: &Looks<'_>) -> Result<String, LookError> {
     let printed = command::run(argv, looks.folder).await?;
     let text = String::from_utf8_lossy(&printed);
-    let version = text
-        .split_whitespace()
-        .map(|word| word.trim_start_matches('v'))
-        .find(|word| major(word).is_some())
+    // `v20.11.1` before anything else that a remote shell may say, such as an address.
+    let words = || {
+        text.split_whitespace()
+            .map(|word| word.trim_matches(['"', '\'', ',', ';']))
+    };
+    let is_version = |word: &&str| word.split('.').filter(|part| part.parse::<u32>().is_ok()).count() == 3;
+    let version = words()
+        .filter_map(|word| word.strip_prefix('v'))
+        .find(is_version)
+        .or_else(|| words().find(|word| is_version(word) && word.split('.').count() == 3))
+        .or_else(|| {
+            words()
+                .map(|word| word.trim_start_matches('v'))
+                .find(|word| major(word).is_some())
+        })
         .ok_or(LookError::NoVersion)?;
     Ok(version.chars().take(40).collect())
 }
 
-fn declared(looks: &Looks<'_>, named: &std::path::Path) -> Result<Vec<Declaration>, LookError> {
-    let mut found = Vec::new();
+fn declared(looks: &Looks<'_>, named: &std::path::Path) -> Result<Found, LookError> {
+    let mut found = Found::default();
     let root = looks.folder.join(named);
     for file in candidates(&root).map_err(LookError::Read)? {
         let below = file.strip_prefix(&root).unwrap_or(&file);
@@ -99,9 +114,18 @@ fn declared(looks: &Looks<'_>, named: &std::path::Path) -> Result<Vec<Declaratio
             named.join(below)
         };
         let text = std::fs::read_to_string(&file).map_err(LookError::Read)?;
-        found.extend(declarations(&file, &shown.display().to_string(), &text));
+        let lock_beside = file.ancestors().skip(1).take_while(|folder| folder.starts_with(&root));
+        let is_locked = lock_beside
+            .map(|folder| folder.join("package-lock.json"))
+            .any(|lock| lock.is_file());
+        if is_locked && is_dockerfile(&file.file_name().unwrap_or_default().to_string_lossy()) {
+            found.add(&shown.display().to_string(), unlocked(&text));
+        }
+        let seen = declarations(&file, &shown.display().to_string(), &text);
+        found.declarations.extend(seen.declarations);
+        found.problems.extend(seen.problems);
     }
-    if found.is_empty() {
+    if found.declarations.is_empty() && found.problems.is_empty() {
         Err(LookError::NoDeclaration)
     } else {
         Ok(found)
@@ -125,14 +149,15 @@ pub fn judge(facts: &Facts, settings: &NodeSettings) -> Judgement {
                 .findings
                 .push(Finding::new("running Node", expected, observed, &running.place));
         }
-        for declaration in facts.declared.iter().filter(|one| one.kind == Kind::Engines) {
-            let running_major = major(&running.version).unwrap_or_default();
-            if !declaration.text.is_empty() && !admits(&declaration.text, running_major) {
-                let expected = format!("{} ({})", declaration.text, declaration.place);
+        for declaration in facts.declared.iter().filter(|one| !agrees(&running.version, one)) {
+            let expected = format!("{} ({})", declaration.text, declaration.place);
+            if declaration.kind == Kind::Engines {
                 let subject = format!("running Node against {}", declaration.place);
-                judged
-                    .findings
-                    .push(Finding::new(subject, expected, &running.version, &running.place));
+                let finding = Finding::new(subject, expected, &running.version, &running.place);
+                judged.findings.push(finding);
+            } else {
+                let note = format!("{} runs {}, declared is {expected}", running.place, running.version);
+                judged.notes.push(note);
             }
         }
     }
@@ -167,15 +192,36 @@ pub fn judge(facts: &Facts, settings: &NodeSettings) -> Judgement {
     judged
 }
 
+/// Whether a version is one that a declaration speaks of, as far as both say it: `20.19.2` is a `20.19` and a `>=20.11`.
+fn agrees(version: &str, declaration: &Declaration) -> bool {
+    let Some(numbers_of) = numbers(version) else {
+        return true;
+    };
+    match declaration.kind {
+        Kind::Engines if declaration.text.is_empty() => true,
+        Kind::Engines => match numbers_of[..] {
+            [major, minor, patch] => satisfies(&declaration.text, [major, minor, patch]),
+            _ => admits(&declaration.text, u32::try_from(numbers_of[0]).unwrap_or_default()),
+        },
+        // Another major is named by the declaration's own finding.
+        Kind::VersionFile | Kind::Image | Kind::Workflow => {
+            let declared = numbers(&declaration.text).unwrap_or_default();
+            declared.first() != numbers_of.first() || declared.iter().zip(&numbers_of).all(|(one, other)| one == other)
+        }
+        Kind::Matrix | Kind::Prose | Kind::Install => true,
+    }
+}
+
 /// What a declaration should have said, if it disagrees.
 fn disagreement(declaration: &Declaration, required: u32, floor: Option<&Declaration>) -> Option<String> {
     let text = &declaration.text;
     let needed = format!("Node {required}");
     let floor_text = floor.map(|floor| format!("{} ({})", floor.text, floor.place));
     match declaration.kind {
+        Kind::Install => Some("the locked versions: COPY package-lock.json, then npm ci".to_owned()),
         Kind::Engines if text.is_empty() => floor_text,
         Kind::Engines if !admits(text, required) => Some(format!("a range that admits {needed}")),
-        Kind::Engines => floor_text.filter(|_| floor.is_some_and(|floor| floor.text != *text)),
+        Kind::Engines => floor_text.filter(|_| floor.is_some_and(|floor| normal(&floor.text) != normal(text))),
         Kind::Prose if text.starts_with(">=") => {
             let differs =
                 floor.is_some_and(|floor| major(floor.text.trim_start_matches(['>', '='])) != major(&text[2..]));
@@ -204,16 +250,21 @@ fn is_pinned(tag: &str) -> bool {
 pub fn compare(reference: &Facts, facts: &Facts) -> Judgement {
     let mut judged = Judgement::default();
     let versions = |facts: &Facts| {
-        facts
-            .running
-            .iter()
-            .map(|one| one.version.clone())
-            .collect::<BTreeSet<_>>()
+        let all = facts.running.iter().map(|one| one.version.clone());
+        all.collect::<BTreeSet<_>>()
     };
     let (expected, observed) = (versions(reference), versions(facts));
     if !expected.is_empty() && !observed.is_empty() {
         judged.items += 1;
-        if expected != observed {
+        // As far as both say it: an image's tag may be shorter than a version.
+        let agree = |one: &String, other: &String| match (numbers(one), numbers(other)) {
+            (Some(one), Some(other)) => one.iter().zip(&other).all(|(one, other)| one == other),
+            _ => one == other,
+        };
+        let within = |some: &BTreeSet<String>, all: &BTreeSet<String>| {
+            some.iter().all(|one| all.iter().any(|other| agree(one, other)))
+        };
+        if !within(&expected, &observed) || !within(&observed, &expected) {
             let place = facts.running.first().map(|one| one.place.clone()).unwrap_or_default();
             let finding = Finding::new(
                 "running Node between environments",
@@ -248,12 +299,17 @@ fn declared_by_kind(facts: &Facts) -> ByKind {
     for one in facts
         .declared
         .iter()
-        .filter(|one| one.kind != Kind::Prose && one.kind != Kind::Matrix)
+        .filter(|one| ![Kind::Prose, Kind::Matrix, Kind::Install].contains(&one.kind))
     {
         let entry = found
             .entry(one.kind)
             .or_insert_with(|| (BTreeSet::new(), one.place.clone()));
-        entry.0.insert(one.text.trim_start_matches('v').to_owned());
+        let text = one.text.trim_start_matches('v');
+        entry.0.insert(if one.kind == Kind::Engines {
+            normal(text)
+        } else {
+            text.to_owned()
+        });
     }
     found
 }
@@ -265,6 +321,7 @@ fn word(kind: Kind) -> &'static str {
         Kind::Image => "image",
         Kind::Workflow | Kind::Matrix => "workflow",
         Kind::Prose => "prose",
+        Kind::Install => "installation",
     }
 }
 
@@ -342,6 +399,29 @@ mod tests {
                 .findings
                 .is_empty()
         );
+        assert!(
+            compare(&facts(&["20.1.0"], vec![]), &facts(&["20-slim"], vec![]))
+                .findings
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn the_floor_of_the_engines_holds_for_what_runs() {
+        let seen = |version: &str| {
+            let judged = judge(
+                &facts(&[version], vec![declared(Kind::Engines, ">=20.19.0")]),
+                &NodeSettings::default(),
+            );
+            (judged.findings.len(), judged.notes.len())
+        };
+        assert_eq!(
+            (seen("20.11.0"), seen("20.20.2"), seen("20-slim")),
+            ((1, 0), (0, 0), (0, 0))
+        );
+        let pinned = facts(&["20.19.5"], vec![declared(Kind::Image, "20.19.0-slim")]);
+        let judged = judge(&pinned, &NodeSettings::default());
+        assert_eq!((judged.findings.len(), judged.notes.len()), (0, 1));
     }
 
     #[test]

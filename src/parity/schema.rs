@@ -8,6 +8,7 @@ use crate::deployment::compared::Aspect;
 use crate::deployment::schema::{SchemaFacts, check_differences, shape_differences};
 use crate::evidence::{Finding, Judgement, short};
 use crate::parity::capture::Looks;
+use crate::parity::fresh::Fresh;
 use crate::snapshot::copying;
 use crate::snapshot::database::{Database, DatabaseError, beside};
 use crate::snapshot::schema_rows::schema_facts;
@@ -54,7 +55,7 @@ enum LookError {
 }
 
 /// Reads copies of what the file names for each service.
-pub(crate) fn observe(looks: &mut Looks<'_>) -> Facts {
+pub(crate) fn observe(looks: &mut Looks<'_>, fresh: Option<&Fresh>) -> Facts {
     let mut facts = Facts::default();
     for service in Service::ALL {
         let settings = &looks.environment.schema;
@@ -69,24 +70,33 @@ pub(crate) fn observe(looks: &mut Looks<'_>) -> Facts {
             .map(|named| (named.display().to_string(), looks.folder.join(named)))
             .or_else(|| data.as_ref().map(|data| (format!("[{service}] data"), data.clone())))
         else {
+            let created = fresh.and_then(|fresh| fresh.schemas.iter().find(|(of, _)| *of == service));
+            if let Some((_, created)) = created {
+                facts
+                    .databases
+                    .insert(service, seen("created on empty files", created.clone()));
+                continue;
+            }
             let what_to_do = "nothing says where its schema is seen; name a database file, snapshot or SQL file";
             looks.missing(Aspect::Schema, &format!("[schema] {service}"), what_to_do);
             continue;
         };
-        let seen = read(service, &path).map(|facts| {
-            let prints = facts.fingerprints();
-            Seen {
-                place: shown.clone(),
-                shape: prints.shape,
-                checks: prints.checks,
-                facts,
-            }
-        });
+        let seen = read(service, &path).map(|facts| seen(&shown, facts));
         if let Some(seen) = looks.note(Aspect::Schema, &shown, None, seen) {
             facts.databases.insert(service, seen);
         }
     }
     facts
+}
+
+fn seen(place: &str, facts: SchemaFacts) -> Seen {
+    let prints = facts.fingerprints();
+    Seen {
+        place: place.to_owned(),
+        shape: prints.shape,
+        checks: prints.checks,
+        facts,
+    }
 }
 
 fn read(service: Service, path: &Path) -> Result<SchemaFacts, LookError> {
@@ -200,20 +210,13 @@ pub fn compare(reference: &Facts, facts: &Facts) -> Judgement {
 mod tests {
     use super::*;
 
-    fn seen(service: Service, sql: &str) -> Facts {
+    fn facts_of(service: Service, sql: &str) -> Facts {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("schema.sql");
         std::fs::write(&file, sql).unwrap();
         let facts = read(service, &file).unwrap();
-        let prints = facts.fingerprints();
-        let seen = Seen {
-            place: "schema.sql".to_owned(),
-            shape: prints.shape,
-            checks: prints.checks,
-            facts,
-        };
         Facts {
-            databases: BTreeMap::from([(service, seen)]),
+            databases: BTreeMap::from([(service, seen("schema.sql", facts))]),
         }
     }
 
@@ -223,7 +226,7 @@ mod tests {
     #[test]
     fn a_missing_index_is_found_by_name() {
         let without = BUS.split("CREATE UNIQUE").next().unwrap();
-        let judged = compare(&seen(Service::Bus, BUS), &seen(Service::Bus, without));
+        let judged = compare(&facts_of(Service::Bus, BUS), &facts_of(Service::Bus, without));
         assert_eq!(judged.findings.len(), 1, "{judged:?}");
         assert_eq!(judged.findings[0].observed, "absent");
     }
@@ -232,7 +235,7 @@ mod tests {
     fn the_order_of_columns_does_not_matter() {
         let other = BUS.replace("id TEXT PRIMARY KEY, nonce TEXT", "nonce TEXT, id TEXT PRIMARY KEY");
         assert!(
-            compare(&seen(Service::Bus, BUS), &seen(Service::Bus, &other))
+            compare(&facts_of(Service::Bus, BUS), &facts_of(Service::Bus, &other))
                 .findings
                 .is_empty()
         );
@@ -241,6 +244,9 @@ mod tests {
     #[test]
     fn two_schemas_in_one_file_are_found() {
         let both = format!("{BUS} CREATE TABLE intent_log (nonce TEXT);");
-        assert_eq!(judge(&seen(Service::Bus, &both)).findings[0].subject, "bus intent_log");
+        assert_eq!(
+            judge(&facts_of(Service::Bus, &both)).findings[0].subject,
+            "bus intent_log"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Reads the files of a surface: a folder as it was built, or an address and the pages and scripts that it names.
 
 use crate::parity::fetch::{FetchError, Fetcher};
+use crate::parity::origins::is_dockerfile;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -110,7 +111,11 @@ pub(crate) fn of_path(path: &Path, shown: &str) -> Result<Vec<Text>, SurfaceErro
 
 fn is_read(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    has_ending(path, READ) || name.starts_with(".env") || name == "_redirects" || name == "_headers"
+    has_ending(path, READ)
+        || is_dockerfile(&name)
+        || name.starts_with(".env")
+        || name == "_redirects"
+        || name == "_headers"
 }
 
 fn has_ending(path: &Path, endings: &[&str]) -> bool {
@@ -156,18 +161,19 @@ pub(crate) async fn of_url(url: &str, fetcher: &Fetcher) -> Result<Vec<Text>, Su
     Ok(texts)
 }
 
-/// What a page links to, and the scripts that a script loads.
+/// What a page links to, and the scripts and settings that a script loads.
 fn names(text: &str, is_script: bool) -> Vec<String> {
-    let quoted = |from: usize| {
-        let quote = text[from..].chars().next().filter(|quote| "\"'`".contains(*quote))?;
-        text[from + 1..].split(quote).next()
+    // Minified pages leave the quotes out.
+    let value = |from: usize| match text[from..].chars().next() {
+        Some(quote) if "\"'`".contains(quote) => text[from + 1..].split(quote).next(),
+        _ => text[from..].split(|c: char| c.is_whitespace() || c == '>').next(),
     };
     let mut found = Vec::new();
     if !is_script {
         for attribute in ["src=", "href="] {
             found.extend(
                 text.match_indices(attribute)
-                    .filter_map(|(at, _)| quoted(at + attribute.len()))
+                    .filter_map(|(at, _)| value(at + attribute.len()))
                     .map(str::to_owned),
             );
         }
@@ -176,7 +182,8 @@ fn names(text: &str, is_script: bool) -> Vec<String> {
             path.extension().is_none() || has_ending(path, &["html", "htm"]) || has_ending(path, SCRIPTS)
         });
     }
-    for ending in [".js\"", ".js'", ".js`", ".mjs\""] {
+    // A script may load other scripts, and its settings.
+    for ending in [".js\"", ".js'", ".js`", ".mjs\"", ".json\"", ".json'", ".json`"] {
         for (at, _) in text.match_indices(ending) {
             let start = text[..at].rfind(['"', '\'', '`']).map_or(0, |start| start + 1);
             let name = format!("{}{}", &text[start..at], ending.trim_end_matches(['"', '\'', '`']));
@@ -246,8 +253,15 @@ mod tests {
             "/assets/i.js"
         );
         assert_eq!(
-            names("const d=[\"assets/chunk-1.js\"];import(\"./b.js\")", true),
-            ["assets/chunk-1.js", "./b.js"]
+            names(
+                "const d=[\"assets/chunk-1.js\"];import(\"./b.js\");fetch('/config.json')",
+                true
+            ),
+            ["assets/chunk-1.js", "./b.js", "/config.json"]
+        );
+        assert_eq!(
+            names("<script type=module src=/assets/i.js></script>", false),
+            ["/assets/i.js"]
         );
     }
 }

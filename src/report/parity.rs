@@ -13,11 +13,12 @@ const PRINTED_DRIFTS: usize = 40;
 pub fn render(evidence: &ParityEvidence, digest: &str) -> String {
     let mut out = String::new();
     let run = &evidence.run;
-    let _ = writeln!(
-        out,
-        "# Environment parity: {}\n",
-        evidence.verdict.word().to_uppercase()
-    );
+    let title = if run.drill == ParityEvidence::SMOKE {
+        "Smoke test"
+    } else {
+        "Environment parity"
+    };
+    let _ = writeln!(out, "# {title}: {}\n", evidence.verdict.word().to_uppercase());
     let _ = writeln!(
         out,
         "Run `{}` · {} · harness {}{} · evidence SHA-256 `{digest}`\n",
@@ -42,11 +43,17 @@ pub fn render(evidence: &ParityEvidence, digest: &str) -> String {
 fn matrix(out: &mut String, evidence: &ParityEvidence) {
     out.push_str("| aspect |");
     for environment in &evidence.environments {
-        let reference = if environment.reference { " (reference)" } else { "" };
+        let is_one_of_many = evidence.environments.len() > 1;
+        let reference = if environment.reference && is_one_of_many {
+            " (reference)"
+        } else {
+            ""
+        };
         let _ = write!(out, " {}{reference} |", cell(&environment.name));
     }
     let _ = writeln!(out, "\n|---|{}", "---|".repeat(evidence.environments.len()));
-    for aspect in Aspect::ALL {
+    let asked = |aspect: &Aspect| evidence.checks.iter().any(|record| record.id == *aspect);
+    for aspect in Aspect::ALL.into_iter().filter(asked) {
         let _ = write!(out, "| {aspect} |");
         for environment in &evidence.environments {
             let shown = evidence

@@ -8,6 +8,7 @@ mod ballast;
 mod endings;
 mod faults;
 mod from_backup;
+mod json_schema;
 mod power;
 mod recording;
 mod records;

@@ -29,6 +29,7 @@ pub(crate) fn load(name: &str, folder: &Path) -> Result<Subject, String> {
     Ok(Subject {
         environment,
         folder: path.parent().unwrap_or(Path::new("")).to_owned(),
+        fresh: None,
     })
 }
 

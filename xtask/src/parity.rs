@@ -1,10 +1,12 @@
 //! `parity`: compares environments, writes evidence, captures and the report.
 
 use crate::exit::ExitCode;
+use crate::progress::Lines;
 use crate::{drill, environments, github, refuse, verify};
 use recovery_drills::deployment::compared::Aspect;
-use recovery_drills::drills::context::chain;
-use recovery_drills::drills::reference;
+use recovery_drills::deployment::environment::RuntimeKind;
+use recovery_drills::drills::context::{Progress, Quiet, chain};
+use recovery_drills::drills::{fresh, reference};
 use recovery_drills::evidence::{ParityEvidence, write_atomically};
 use recovery_drills::parity::capture::Capture;
 use recovery_drills::parity::perform::{self, Request, Subject};
@@ -36,6 +38,10 @@ pub(crate) struct Options {
     /// An earlier environment capture: what changed since
     #[arg(long, value_name = "CAPTURE")]
     against: Option<PathBuf>,
+    /// Start the reference services too, on empty files, where an environment is made of them and its file names no release or
+    /// schema; services that a command names are always started: their schema, and their release before and after a restart
+    #[arg(long)]
+    start: bool,
     /// Folder that the report is written to
     #[arg(long, default_value = "reports")]
     reports: PathBuf,
@@ -49,10 +55,13 @@ pub(crate) struct Options {
 
 /// Compares.
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let request = match request(options) {
+    let (mut request, names) = match request(options) {
         Ok(request) => request,
         Err(message) => return refuse(ExitCode::Usage, &message),
     };
+    if let Err(code) = start(options, &mut request, &names) {
+        return code;
+    }
     let evidence = match performed(&request) {
         Ok(evidence) => evidence,
         Err(code) => return code,
@@ -72,6 +81,48 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         Ok(()) => evidence.verdict.into(),
         Err(message) => refuse(ExitCode::Inconclusive, &message),
     }
+}
+
+/// Starts the services of environments that can be started, and keeps what they showed.
+fn start(options: &Options, request: &mut Request, names: &[String]) -> Result<(), ExitCode> {
+    for (subject, name) in request.subjects.iter_mut().zip(names) {
+        let directory = &subject.environment.directory;
+        let (release, schema) = (&subject.environment.release, &subject.environment.schema);
+        let is_seen = !release.stated.is_empty() && schema.directory.is_some() && schema.bus.is_some();
+        let is_asked_for = !directory.is_reference() || (options.start && !is_seen);
+        if directory.url.is_some() || directory.runtime != RuntimeKind::Process || !is_asked_for {
+            continue;
+        }
+        let drilled = drill::Subject {
+            environment: Some(name),
+            environments: &options.environments,
+            from: None,
+            keys: None,
+            directory_identity: None,
+            runtime: None,
+        };
+        let asked = drilled
+            .request(1)
+            .map_err(|message| refuse(ExitCode::Usage, &message))?;
+        let progress: Box<dyn Progress> = if options.quiet {
+            Box::new(Quiet)
+        } else {
+            Box::new(Lines::new())
+        };
+        let runtime = drill::runtime().map_err(|message| refuse(ExitCode::Inconclusive, &message))?;
+        let seen = runtime.block_on(async {
+            tokio::select! {
+                seen = fresh::look(asked, progress) => Some(seen),
+                () = drill::interrupted() => None,
+            }
+        });
+        match seen {
+            Some(Ok(seen)) => subject.fresh = Some(seen),
+            Some(Err(error)) => return Err(refuse(ExitCode::Usage, &chain(&error))),
+            None => return Err(refuse(ExitCode::Interrupted, "interrupted; nothing was changed")),
+        }
+    }
+    Ok(())
 }
 
 /// Observes and compares, until it is done or interrupted.
@@ -106,7 +157,8 @@ pub(crate) fn write(evidence: &ParityEvidence, path: &Path) -> Result<(), String
     write_atomically(path, &text).map_err(|error| chain(&error))
 }
 
-fn request(options: &Options) -> Result<Request, String> {
+/// The comparison, and its environments as they were named.
+fn request(options: &Options) -> Result<(Request, Vec<String>), String> {
     let mut names = options.environment.clone();
     if names.is_empty() {
         names = environments::known(&options.environments);
@@ -145,7 +197,7 @@ fn request(options: &Options) -> Result<Request, String> {
         }
         None => None,
     };
-    Ok(Request {
+    let request = Request {
         subjects,
         against,
         aspects: &Aspect::ALL,
@@ -154,5 +206,6 @@ fn request(options: &Options) -> Result<Request, String> {
         runs: reference::runs_folder(),
         command: drill::command_line(),
         harness_git_sha: drill::git_sha(),
-    })
+    };
+    Ok((request, names))
 }

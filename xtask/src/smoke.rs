@@ -4,12 +4,16 @@ use crate::exit::ExitCode;
 use crate::{drill, environments, parity, refuse};
 use recovery_drills::deployment::compared::Aspect;
 use recovery_drills::drills::reference;
+use recovery_drills::evidence::ParityEvidence;
 use recovery_drills::parity::perform::Request;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// What is asked of a deployment that rolls out.
 const ASPECTS: &[Aspect] = &[Aspect::Release, Aspect::ApiUrl, Aspect::StatusPage];
+
+/// Where the report of a smoke test lies below the reports folder.
+const SMOKE: &str = "1.0.0-smoke.md";
 
 /// Flags of `smoke`.
 #[derive(clap::Args)]
@@ -36,6 +40,9 @@ pub(crate) struct Options {
     /// Look again for so many seconds while the environment is not as expected
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
+    /// Folder that the report is written to
+    #[arg(long, default_value = "reports")]
+    reports: PathBuf,
     /// Print the evidence document alone on standard output
     #[arg(long)]
     json: bool,
@@ -72,7 +79,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         against: None,
         aspects: ASPECTS,
         patience: Duration::from_secs(options.wait),
-        drill: "smoke",
+        drill: ParityEvidence::SMOKE,
         runs: reference::runs_folder(),
         command: drill::command_line(),
         harness_git_sha: drill::git_sha(),
@@ -81,11 +88,17 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         Ok(evidence) => evidence,
         Err(code) => return code,
     };
+    let path = options.reports.join(SMOKE);
+    let written = parity::write(&evidence, &path);
     if options.json {
         print!("{}", evidence.to_json());
     }
     if !options.quiet {
         parity::say(&evidence, &request);
+        eprintln!("report:   {}", path.display());
     }
-    evidence.verdict.into()
+    match written {
+        Ok(()) => evidence.verdict.into(),
+        Err(message) => refuse(ExitCode::Inconclusive, &message),
+    }
 }

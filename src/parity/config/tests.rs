@@ -12,6 +12,7 @@ fn facts(text: &str) -> Facts {
         .map(|one| entry(one, Some("directory"), ".env", &settings, &examples));
     Facts {
         entries: entries.collect(),
+        ..Facts::default()
     }
 }
 
