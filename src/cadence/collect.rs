@@ -1,7 +1,7 @@
 //! The newest evidence for each box among what runs left.
 
 use crate::cadence::checklist::{Item, Proof};
-use crate::evidence::{Evidence, Outcome, ParityEvidence, Run, Started, Verdict, lower_bound_percent};
+use crate::evidence::{CommandOutcome, Evidence, ParityEvidence, Run, Started, Verdict, lower_bound_percent};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -70,7 +70,7 @@ fn look_into(folder: &Path, depth: usize, documents: &mut Vec<PathBuf>) {
         let kind = entry.file_type();
         if kind.as_ref().is_ok_and(fs::FileType::is_file) {
             let name = entry.file_name();
-            if name == "evidence.json" || name == Outcome::FILE {
+            if name == "evidence.json" || name == CommandOutcome::FILE {
                 documents.push(path);
             }
         } else if kind.is_ok_and(|kind| kind.is_dir()) && depth < DEEPEST && entry.file_name() != "tests" {
@@ -86,9 +86,9 @@ fn read(document: &Path) -> Result<Option<Found>, String> {
         return Ok(None);
     }
     let text = fs::read_to_string(document).map_err(|error| error.to_string())?;
-    let (item, proof) = if document.file_name().is_some_and(|name| name == Outcome::FILE) {
-        let outcome = Outcome::read(document).map_err(|error| said(&error))?;
-        let item = if outcome.run.drill == Outcome::GATE {
+    let (item, proof) = if document.file_name().is_some_and(|name| name == CommandOutcome::FILE) {
+        let outcome = CommandOutcome::read(document).map_err(|error| said(&error))?;
+        let item = if outcome.run.drill == CommandOutcome::GATE {
             Item::SchemaGate
         } else {
             Item::Detection
@@ -167,7 +167,7 @@ fn of_comparison(evidence: &ParityEvidence) -> Proof {
     proof
 }
 
-fn of_outcome(outcome: &Outcome, text: &str) -> Proof {
+fn of_outcome(outcome: &CommandOutcome, text: &str) -> Proof {
     let mut proof = proof(&outcome.run, outcome.verdict, outcome.summary.clone());
     proof.shapes = outcome
         .locks

@@ -194,10 +194,7 @@ impl Left {
         document.close();
         let write = |path: &Path, text: &str| write_atomically(path, text).map_err(io::Error::other);
         write(&path, &document.to_json())?;
-        match document.report() {
-            Some(report) => write(&run.join(views::FILE_NAME), &report),
-            None => Ok(()),
-        }
+        write(&run.join(views::FILE_NAME), &document.report())
     }
 
     fn seal(&self, key: &SealKey, run: &Path) -> Result<(), String> {

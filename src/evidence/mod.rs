@@ -18,6 +18,7 @@ mod store;
 mod test_record;
 mod test_run;
 mod verdict;
+mod workflow_command;
 
 pub use bound::{lower_bound_percent, upper_bound_percent};
 pub use chain::{Chain, sha256};
@@ -25,7 +26,7 @@ pub use finding::{CheckRecord, Finding, Judgement};
 pub use ids::{CheckId, FaultId};
 pub use junit::{Unexplained, UnexplainedEnding};
 pub use likely_secrets::likely_secrets;
-pub use outcome::Outcome;
+pub use outcome::CommandOutcome;
 pub use parity::{AspectRecord, ComparedEnvironment, Drift, Intended, Observation, ParityEvidence};
 pub use record::{
     Component, Detection, Evidence, Harness, NotAsked, Objectives, Polarity, Run, SchemaPrints, SnapshotRecord, Step,
@@ -38,3 +39,4 @@ pub use store::{StoreError, write_atomically};
 pub use test_record::{TestDrill, TestEnding, TestRecord, TestStarted};
 pub use test_run::{TestRun, TestRunError};
 pub use verdict::Verdict;
+pub use workflow_command::{Level, SHOWN_ANNOTATIONS, annotation};

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 /// What such a command leaves in the folder of its run, pretty-printed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// Always [`Outcome::FORMAT`].
+pub struct CommandOutcome {
+    /// Always [`CommandOutcome::FORMAT`].
     pub format: String,
     /// How it ended.
     pub verdict: Verdict,
     /// One line on what came of it.
     pub summary: String,
-    /// Who ran what, when; `run.drill` is [`Outcome::GATE`] or [`Outcome::CATALOGUE`].
+    /// Who ran what, when; `run.drill` is [`CommandOutcome::GATE`] or [`CommandOutcome::CATALOGUE`].
     pub run: Run,
     /// The locked schemas at that time.
     pub locks: BTreeMap<Service, SchemaPrints>,
@@ -25,7 +25,7 @@ pub struct Outcome {
     pub result: Value,
 }
 
-impl Outcome {
+impl CommandOutcome {
     /// The format word of this version.
     pub const FORMAT: &str = "recovery-drill-outcome/1";
     /// What stands in `run.drill` of a schema gate's.
@@ -40,7 +40,7 @@ impl Outcome {
     /// # Errors
     /// [`StoreError::Write`].
     pub fn write(&self, runs: &Path) -> Result<PathBuf, StoreError> {
-        let path = runs.join(&self.run.id).join(Outcome::FILE);
+        let path = runs.join(&self.run.id).join(CommandOutcome::FILE);
         write_atomically(&path, &to_text(self))?;
         Ok(path)
     }
@@ -49,8 +49,8 @@ impl Outcome {
     ///
     /// # Errors
     /// [`StoreError::Read`], [`StoreError::Format`].
-    pub fn read(path: &Path) -> Result<Outcome, StoreError> {
-        read_document(path, Outcome::FORMAT)
+    pub fn read(path: &Path) -> Result<CommandOutcome, StoreError> {
+        read_document(path, CommandOutcome::FORMAT)
     }
 
     /// Why this file is not what the command wrote, if so: other bytes than it writes, or a verdict that the result does
@@ -63,8 +63,8 @@ impl Outcome {
             return Err("its text is not what the harness writes: it was edited".to_owned());
         }
         let borne_out = match self.run.drill.as_str() {
-            Outcome::GATE => passes_gate(&self.result),
-            Outcome::CATALOGUE => passes_catalogue(&self.result),
+            CommandOutcome::GATE => passes_gate(&self.result),
+            CommandOutcome::CATALOGUE => passes_catalogue(&self.result),
             other => return Err(format!("no command leaves an outcome of {other:?}")),
         };
         if (self.verdict == Verdict::Pass) == borne_out {
@@ -82,7 +82,11 @@ fn passes_gate(result: &Value) -> bool {
     let unchanged = |one: &Value| {
         one["changes"].as_array().is_some_and(Vec::is_empty) && one["lock_is_accepted"].as_bool() == Some(true)
     };
-    !all.is_empty() && all.iter().all(unchanged)
+    let base = &result["base"];
+    let none = |name: &str| base[name].as_array().is_none_or(Vec::is_empty);
+    // What a change accepts has to bring older snapshots back.
+    let holds = none("accepted") || result["upgrade"]["verdict"] == "pass";
+    !all.is_empty() && all.iter().all(unchanged) && none("problems") && holds
 }
 
 fn passes_catalogue(result: &Value) -> bool {
@@ -114,14 +118,14 @@ mod tests {
         })
     }
 
-    fn outcome(drill: &str, verdict: Verdict, result: Value) -> Outcome {
+    fn outcome(drill: &str, verdict: Verdict, result: Value) -> CommandOutcome {
         let run = json!({
             "id": "1", "drill": drill, "environment": "reference", "runtime": "process", "isolation": "none", "seed": 1,
             "started_at": "2026-11-25T00:00:00.000Z", "finished_at": null, "duration_ms": 0, "interrupted": false, "outage_began": false, "stopped_in": null,
             "harness": { "version": "0.1.0", "git_sha": null }, "command": "", "from": null,
         });
-        Outcome {
-            format: Outcome::FORMAT.to_owned(),
+        CommandOutcome {
+            format: CommandOutcome::FORMAT.to_owned(),
             verdict,
             summary: String::new(),
             run: serde_json::from_value(run).expect("a run"),
@@ -132,7 +136,7 @@ mod tests {
 
     #[test]
     fn an_outcome_as_written_holds() {
-        let one = outcome(Outcome::CATALOGUE, Verdict::Pass, catalogue());
+        let one = outcome(CommandOutcome::CATALOGUE, Verdict::Pass, catalogue());
         assert_eq!(one.hold_against(&to_text(&one)), Ok(()));
     }
 
@@ -140,14 +144,14 @@ mod tests {
     fn an_edited_verdict_or_text_does_not_hold() {
         let mut result = catalogue();
         result["faults"][0]["detected"] = json!(false);
-        let one = outcome(Outcome::CATALOGUE, Verdict::Pass, result);
+        let one = outcome(CommandOutcome::CATALOGUE, Verdict::Pass, result);
         assert!(one.hold_against(&to_text(&one)).is_err());
-        let good = outcome(Outcome::CATALOGUE, Verdict::Pass, catalogue());
+        let good = outcome(CommandOutcome::CATALOGUE, Verdict::Pass, catalogue());
         assert!(good.hold_against(&format!("{}\n", to_text(&good))).is_err());
         let gate = json!({ "comparisons": [{ "changes": [{}], "lock_is_accepted": true }] });
-        let one = outcome(Outcome::GATE, Verdict::Pass, gate.clone());
+        let one = outcome(CommandOutcome::GATE, Verdict::Pass, gate.clone());
         assert!(one.hold_against(&to_text(&one)).is_err());
-        let one = outcome(Outcome::GATE, Verdict::Fail, gate);
+        let one = outcome(CommandOutcome::GATE, Verdict::Fail, gate);
         assert_eq!(one.hold_against(&to_text(&one)), Ok(()));
     }
 
@@ -155,7 +159,7 @@ mod tests {
     fn a_campaign_without_clean_runs_passes_nothing() {
         let mut result = catalogue();
         result["clean_runs"] = json!(0);
-        let one = outcome(Outcome::CATALOGUE, Verdict::Pass, result);
+        let one = outcome(CommandOutcome::CATALOGUE, Verdict::Pass, result);
         assert!(one.hold_against(&to_text(&one)).is_err());
     }
 }

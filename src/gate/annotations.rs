@@ -1,19 +1,16 @@
-//! Workflow commands of GitHub: what the gate found, at lines of the locks. Pure text.
-//!
-//! GitHub shows ten of a kind for each step; what does not fit is counted in the last. Source: GitHub's limits of annotations.
+//! What the gate found, as annotations of GitHub at lines of the locks; what GitHub would not show is counted in the last.
 
 use crate::deployment::schema_change::{Class, SchemaChange};
-use crate::evidence::Verdict;
+use crate::evidence::{Level, SHOWN_ANNOTATIONS, Verdict, annotation};
 use crate::gate::outcome::Outcome;
 use crate::gate::shown::HAND_EDITED;
 
-/// How many of a kind are shown for one step.
-const SHOWN: usize = 10;
-
 struct Annotation {
-    kind: &'static str,
+    level: Level,
     class: Class,
-    place: String,
+    /// A file and its line, from 1.
+    at: Option<(String, u64)>,
+    title: String,
     message: String,
 }
 
@@ -24,48 +21,51 @@ pub fn annotations(outcome: &Outcome) -> Vec<String> {
     let mut all = refused(outcome);
     for one in outcome.since.iter().flat_map(|since| &since.accepted) {
         for (change, line) in one.changes.iter().zip(&one.lines) {
-            let kind = match change.class {
-                Class::Breaking => "warning",
-                Class::Compatible => "notice",
+            let level = match change.class {
+                Class::Breaking => Level::Warning,
+                Class::Compatible => Level::Notice,
             };
             let title = format!("accepted {} schema change", change.class.word());
             all.push(Annotation {
-                kind,
+                level,
                 class: change.class,
-                place: at(&one.lock, *line, &title),
+                at: Some((one.lock.clone(), *line)),
+                title,
                 message: told(change),
             });
         }
     }
     // Which are shown does not depend on the order of services.
     all.sort_by_key(|one| one.class);
-    ["error", "warning", "notice"]
+    [Level::Error, Level::Warning, Level::Notice]
         .into_iter()
-        .flat_map(|kind| capped(kind, &all))
+        .flat_map(|level| capped(level, &all))
         .collect()
 }
 
 fn refused(outcome: &Outcome) -> Vec<Annotation> {
-    let error = |place: String, message: String, class| Annotation {
-        kind: "error",
+    let error = |at: Option<(&str, u64)>, title: &str, message: String, class| Annotation {
+        level: Level::Error,
         class,
-        place,
+        at: at.map(|(file, line)| (file.to_owned(), line)),
+        title: title.to_owned(),
         message,
     };
     let mut all = Vec::new();
     for one in &outcome.comparisons {
         for (change, line) in one.changes.iter().zip(&one.lines) {
             let title = format!("{} schema change", change.class.word());
-            all.push(error(at(&one.lock, *line, &title), told(change), change.class));
+            all.push(error(Some((&one.lock, *line)), &title, told(change), change.class));
         }
         if one.changes.is_empty() && !one.lock_is_accepted {
-            let place = at(&one.lock, 1, "edited lock");
-            all.push(error(place, HAND_EDITED.to_owned(), Class::Breaking));
+            let at = Some((one.lock.as_str(), 1));
+            all.push(error(at, "edited lock", HAND_EDITED.to_owned(), Class::Breaking));
         }
     }
     for problem in outcome.since.iter().flat_map(|since| &since.problems) {
-        let place = at(&problem.file, problem.line, "schema change without acceptance");
-        all.push(error(place, problem.what.clone(), Class::Breaking));
+        let at = Some((problem.file.as_str(), problem.line));
+        let title = "schema change without acceptance";
+        all.push(error(at, title, problem.what.clone(), Class::Breaking));
     }
     if outcome.needs_upgrade() {
         let first = outcome
@@ -81,7 +81,7 @@ fn refused(outcome: &Outcome) -> Vec<Annotation> {
         let missing = outcome.no_upgrade.as_ref();
         let missing = missing.map(|why| format!("the drill schema-upgrade was not run: {why}"));
         for message in told.into_iter().chain(missing) {
-            all.push(error(" title=schema-upgrade".to_owned(), message, Class::Breaking));
+            all.push(error(None, "schema-upgrade", message, Class::Breaking));
         }
     }
     all
@@ -98,31 +98,27 @@ fn told(change: &SchemaChange) -> String {
     )
 }
 
-fn capped(kind: &str, all: &[Annotation]) -> Vec<String> {
-    let own: Vec<&Annotation> = all.iter().filter(|one| one.kind == kind).collect();
-    let kept = if own.len() > SHOWN { SHOWN - 1 } else { own.len() };
+fn capped(level: Level, all: &[Annotation]) -> Vec<String> {
+    let own: Vec<&Annotation> = all.iter().filter(|one| one.level == level).collect();
+    let kept = if own.len() > SHOWN_ANNOTATIONS {
+        SHOWN_ANNOTATIONS - 1
+    } else {
+        own.len()
+    };
     let mut lines: Vec<String> = own[..kept]
         .iter()
-        .map(|one| format!("::{kind}{}::{}", one.place, data(&one.message)))
+        .map(|one| {
+            let at = one.at.as_ref().map(|(file, line)| (file.as_str(), *line));
+            annotation(level, at, &one.title, &one.message)
+        })
         .collect();
     if own.len() > kept {
         let breaking = own[kept..].iter().filter(|one| one.class == Class::Breaking).count();
-        lines.push(format!(
-            "::{kind} title=schema gate::and {} more, {breaking} of them breaking; all stand in the job's summary",
+        let message = format!(
+            "and {} more, {breaking} of them breaking; all stand in the job's summary",
             own.len() - kept
-        ));
+        );
+        lines.push(annotation(level, None, "schema gate", &message));
     }
     lines
-}
-
-fn at(file: &str, line: u64, title: &str) -> String {
-    format!(" file={},line={line},title={}", property(file), property(title))
-}
-
-fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
-}
-
-fn property(text: &str) -> String {
-    data(text).replace(':', "%3A").replace(',', "%2C")
 }

@@ -1,47 +1,11 @@
 //! What GitHub reads of a workflow's step: annotations, outputs, and the same evidence as a job summary. Pure text.
 
-use crate::evidence::{CheckRecord, Evidence, Finding, ParityEvidence, Verdict};
+use crate::evidence::{CheckRecord, Evidence, Finding, Level, ParityEvidence, SHOWN_ANNOTATIONS, Verdict, annotation};
 use crate::report::markdown::{cell, code, text};
 use std::fmt::Write as _;
 
-/// GitHub shows so many annotations of a kind for a step.
-pub const SHOWN_ANNOTATIONS: usize = 10;
-
 /// How many rows of one table a summary has.
 const SHOWN_ROWS: usize = 50;
-
-/// How grave an annotation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// Something is wrong.
-    Error,
-    /// Something is not proven.
-    Warning,
-}
-
-/// A workflow command that shows a message, at a file's line where there is one.
-#[must_use]
-pub fn annotation(level: Level, at: Option<(&str, u64)>, title: &str, message: &str) -> String {
-    let level = match level {
-        Level::Error => "error",
-        Level::Warning => "warning",
-    };
-    let mut place = String::new();
-    if let Some((file, line)) = at {
-        place = format!("file={},line={line},", property(file));
-    }
-    format!("::{level} {place}title={}::{}", property(title), data(message))
-}
-
-/// A message in a workflow command.
-fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
-}
-
-/// A property in a workflow command.
-fn property(text: &str) -> String {
-    data(text).replace(':', "%3A").replace(',', "%2C")
-}
 
 /// A line for `GITHUB_OUTPUT`; a value of several lines would need another form, so line ends become spaces.
 #[must_use]
@@ -249,12 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_cannot_end_a_workflow_command() {
-        let line = annotation(Level::Error, Some(("a:b,c.sql", 3)), "x: y", "50 %\n::warning::no");
-        assert_eq!(
-            line,
-            "::error file=a%3Ab%2Cc.sql,line=3,title=x%3A y::50 %25%0A::warning::no"
-        );
+    fn an_output_is_one_line() {
         assert_eq!(output("why", "a\nb=c"), "why=a b=c\n");
     }
 

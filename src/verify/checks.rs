@@ -2,7 +2,7 @@
 
 use crate::deployment::compared::Aspect;
 use crate::evidence::{CheckId, CheckRecord, Evidence, ParityEvidence, Verdict};
-use crate::verify::document::{Document, SMOKE};
+use crate::verify::document::Document;
 use crate::verify::look::Look;
 
 const PLACE: &str = "evidence.json, checks";
@@ -122,7 +122,7 @@ fn one(check: &CheckRecord, look: &mut Look) {
 
 fn comparison(evidence: &ParityEvidence) -> Look {
     let mut look = Look::default();
-    let asked: &[Aspect] = if evidence.run.drill == SMOKE {
+    let asked: &[Aspect] = if evidence.run.drill == ParityEvidence::SMOKE {
         OF_SMOKE
     } else {
         &Aspect::ALL

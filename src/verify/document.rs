@@ -5,9 +5,6 @@ use crate::report;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// What stands in `run.drill` of a look at one environment after a deployment: no report belongs to it.
-pub const SMOKE: &str = "smoke";
-
 /// A record that was read.
 #[derive(Debug, Clone)]
 pub enum Document {
@@ -104,20 +101,22 @@ impl Document {
         }
     }
 
-    /// The report that belongs to it, which names the digest of the stored bytes; `None` for a look at one environment.
+    /// The report that belongs to it, which names the digest of the stored bytes.
     #[must_use]
-    pub fn report(&self) -> Option<String> {
+    pub fn report(&self) -> String {
         let digest = sha256(self.to_json().as_bytes());
         match self {
-            Document::Drill(evidence) => Some(report::markdown::render(evidence, &digest)),
-            Document::Comparison(evidence) if evidence.run.drill == SMOKE => None,
-            Document::Comparison(evidence) => Some(report::parity::render(evidence, &digest)),
+            Document::Drill(evidence) => report::markdown::render(evidence, &digest),
+            Document::Comparison(evidence) => report::parity::render(evidence, &digest),
         }
     }
 }
 
 fn is_comparison(value: &Value) -> bool {
-    matches!(value["run"]["drill"].as_str(), Some(ParityEvidence::DRILL | SMOKE))
+    matches!(
+        value["run"]["drill"].as_str(),
+        Some(ParityEvidence::DRILL | ParityEvidence::SMOKE)
+    )
 }
 
 fn read<T: DeserializeOwned>(value: Value) -> Option<T> {

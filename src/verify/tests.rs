@@ -68,7 +68,7 @@ fn left(record: &Value) -> TempDir {
     let mut document = Document::lenient(&record.to_string()).expect("a record");
     document.close();
     fs::write(folder.path().join("evidence.json"), document.to_json()).expect("written");
-    let report = document.report().expect("a report");
+    let report = document.report();
     fs::write(folder.path().join(views::FILE_NAME), report).expect("written");
     folder
 }

@@ -16,8 +16,11 @@ const TAKEN: &[(&str, &[&str])] = &[
         &["environment", "environments", "runtime", "from", "seed", "reports"],
     ),
     ("parity", &["environment", "environments", "reports"]),
-    ("smoke", &["environment", "environments", "version", "sha", "wait"]),
-    ("schema", &["environment", "environments", "runtime", "base"]),
+    (
+        "smoke",
+        &["environment", "environments", "version", "sha", "wait", "reports"],
+    ),
+    ("schema", &["environment", "environments", "runtime", "base", "reports"]),
     ("faults", &["environment", "environments", "runtime", "from", "seed"]),
     ("checklist", &["environment", "version", "sha", "evidence", "reports"]),
     ("plan", &["event", "environment", "shards"]),

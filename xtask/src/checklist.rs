@@ -1,16 +1,16 @@
 //! `checklist`: the boxes of a cut, ticked by evidence only.
 
 use crate::exit::ExitCode;
-use crate::{github, parity, plan, refuse, report};
+use crate::{github, parity, plan, refuse, report, smoke};
 use recovery_drills::cadence::checklist::{Expected, Item, Judged, judge};
 use recovery_drills::cadence::collect::{Collected, Found, collect};
 use recovery_drills::deployment::Service;
 use recovery_drills::drills::context::chain;
 use recovery_drills::drills::{reference, schema_gate};
-use recovery_drills::evidence::{Verdict, write_atomically};
+use recovery_drills::evidence::{Level, Verdict, annotation, write_atomically};
 use recovery_drills::gate::lock;
 use recovery_drills::report::checklist as page;
-use recovery_drills::report::github::{Level, annotation, shown};
+use recovery_drills::report::github::shown;
 use recovery_drills::verify::verify;
 use std::path::{Path, PathBuf};
 
@@ -135,12 +135,10 @@ fn altered(found: &Found, reports: &Path) -> Option<String> {
     let report = match found.item {
         Item::Drill => report::file_of("backup-restore"),
         Item::Parity => parity::PARITY_CHECK.to_owned(),
-        // An outcome was held against itself when it was read; a smoke test has no report.
-        Item::Smoke | Item::SchemaGate | Item::Detection => String::new(),
+        Item::Smoke => smoke::REPORT.to_owned(),
+        // An outcome was held against itself when it was read.
+        Item::SchemaGate | Item::Detection => return None,
     };
-    if matches!(found.item, Item::SchemaGate | Item::Detection) {
-        return None;
-    }
     // The report that goes with the release, where there is one.
     let report = reports.join(report);
     let given: Vec<PathBuf> = Some(report).filter(|report| report.is_file()).into_iter().collect();

@@ -8,9 +8,11 @@ use recovery_drills::cadence::collect::detection_summary;
 use recovery_drills::drills::context::{DrillRequest, Progress, Quiet, broken_runs, clean_broken_run};
 use recovery_drills::drills::detection::{self, Campaign};
 use recovery_drills::drills::score::Score;
-use recovery_drills::evidence::{CheckId, Finding, Outcome, lower_bound_percent, upper_bound_percent};
+use recovery_drills::evidence::{
+    CheckId, CommandOutcome, Finding, Level, annotation, lower_bound_percent, upper_bound_percent,
+};
 use recovery_drills::faults::catalogue::{Catalogue, Wanted};
-use recovery_drills::report::github::{Level, annotation, shown};
+use recovery_drills::report::github::shown;
 use std::path::PathBuf;
 
 /// Budget of the recovery time in every trial, in milliseconds.
@@ -235,11 +237,7 @@ fn leave(options: &Options, score: &Score, asked: &DrillRequest, began: &Began) 
     if is_whole {
         let result = serde_json::to_value(score).map_err(|error| error.to_string())?;
         let ended = (score.verdict(), summary.clone(), result);
-        let path = outcome::leave(Outcome::CATALOGUE, asked, began, None, ended)?;
-        if !options.quiet {
-            eprintln!("outcome: {}", path.display());
-        }
-        folder = path.parent().map(|folder| folder.display().to_string());
+        folder = outcome::leave(CommandOutcome::CATALOGUE, asked, began, None, ended)?;
     }
     let verdict = score.verdict();
     let missed = score.faults.iter().filter(|fault| !fault.detected);
@@ -257,8 +255,9 @@ fn leave(options: &Options, score: &Score, asked: &DrillRequest, began: &Began) 
         annotation(Level::Error, None, "alarm without a fault", &message)
     }));
     let text = format!("## Fault catalogue: {}\n\n{summary}\n", verdict.word().to_uppercase());
+    let shown_folder = folder.map(|folder| folder.display().to_string());
     let mut outputs = vec![("verdict", verdict.word())];
-    outputs.extend(folder.as_deref().map(|folder| ("evidence", folder)));
+    outputs.extend(shown_folder.as_deref().map(|folder| ("evidence", folder)));
     github::tell(&shown(annotations), &outputs, &text)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::exit::ExitCode;
 use crate::progress::Lines;
-use crate::{drill, environments, github, refuse, verify};
+use crate::{drill, environments, github, refuse, smoke, verify};
 use recovery_drills::deployment::compared::Aspect;
 use recovery_drills::deployment::environment::RuntimeKind;
 use recovery_drills::drills::context::{Progress, Quiet, chain};
@@ -67,8 +67,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         Err(code) => return code,
     };
     let path = options.reports.join(PARITY_CHECK);
-    let own = request.runs.join(&evidence.run.id).join(FILE_NAME);
-    let written = write(&evidence, &own).and_then(|()| write(&evidence, &path));
+    let written = write_both(&evidence, &request, &path);
     if options.json {
         print!("{}", evidence.to_json());
     }
@@ -149,6 +148,21 @@ pub(crate) fn say(evidence: &ParityEvidence, request: &Request) {
     eprint!("{}", report::parity::lines(evidence));
     let folder = request.runs.join(&evidence.run.id);
     eprintln!("evidence: {}", folder.join("evidence.json").display());
+}
+
+/// Writes the Markdown of a comparison beside its evidence and into the reports folder.
+pub(crate) fn write_both(evidence: &ParityEvidence, request: &Request, path: &Path) -> Result<(), String> {
+    let own = request.runs.join(&evidence.run.id).join(FILE_NAME);
+    write(evidence, &own).and_then(|()| write(evidence, path))
+}
+
+/// The name of a comparison's report.
+pub(crate) fn file_of(evidence: &ParityEvidence) -> &'static str {
+    if evidence.run.drill == ParityEvidence::SMOKE {
+        smoke::REPORT
+    } else {
+        PARITY_CHECK
+    }
 }
 
 /// Writes the Markdown of a comparison.

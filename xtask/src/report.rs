@@ -100,18 +100,15 @@ fn of_run(options: &Options, place: &Path) -> ExitCode {
 }
 
 fn of_comparison(options: &Options, evidence: &ParityEvidence) -> ExitCode {
-    // A smoke test has no report: its lines say all.
-    let path = (evidence.run.drill == ParityEvidence::DRILL).then(|| options.reports.join(parity::PARITY_CHECK));
-    if let Some(Err(message)) = path.as_ref().map(|path| parity::write(evidence, path)) {
+    let path = options.reports.join(parity::file_of(evidence));
+    if let Err(message) = parity::write(evidence, &path) {
         return refuse(ExitCode::Fail, &message);
     }
     if options.json {
         print!("{}", evidence.to_json());
     } else {
         eprint!("{}", report::parity::lines(evidence));
-        if let Some(path) = &path {
-            eprintln!("report: {}", path.display());
-        }
+        eprintln!("report: {}", path.display());
     }
     evidence.verdict.into()
 }

@@ -1,14 +1,16 @@
 //! `schema`: compares the locked schemas with what the services create, or accepts a change.
 
 use crate::exit::ExitCode;
+use crate::outcome::{self, Began};
 use crate::progress::Lines;
-use crate::{containers, drill, refuse, report};
+use crate::{containers, drill, github, refuse, report};
 use recovery_drills::deployment::Service;
 use recovery_drills::deployment::schema::Schema;
 use recovery_drills::drills::context::{DrillRequest, Progress, Quiet, chain};
 use recovery_drills::drills::reference::workspace_root;
 use recovery_drills::drills::schema_gate::{self, SchemaError};
 use recovery_drills::drills::{self, schema_upgrade};
+use recovery_drills::evidence::CommandOutcome;
 use recovery_drills::gate::annotations::annotations;
 use recovery_drills::gate::base::{self, Since};
 use recovery_drills::gate::compare::compare;
@@ -18,7 +20,6 @@ use recovery_drills::gate::outcome::Outcome;
 use recovery_drills::gate::upgrade::Upgrade;
 use recovery_drills::gate::{relevant, shown};
 use recovery_drills::snapshot::schema_rows::schema_of_sql;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Flags of `schema`.
@@ -100,6 +101,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     if options.changed {
         return changed(options, &folder);
     }
+    let began = Began::now();
     // What git cannot tell is known before any service is started.
     let since = match options
         .base
@@ -117,7 +119,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     };
     match &options.reason {
         Some(reason) => write(&folder, &observed, reason),
-        None => check(options, &folder, &observed, since),
+        None => check(options, &folder, &observed, since, &began),
     }
 }
 
@@ -148,7 +150,7 @@ fn changed(options: &Options, folder: &Path) -> ExitCode {
         }
         println!("changed={is_changed}");
     }
-    match append("GITHUB_OUTPUT", &format!("changed={is_changed}\n")) {
+    match github::tell(&[], &[("changed", &is_changed.to_string())], "") {
         Ok(()) => ExitCode::Pass,
         Err(message) => refuse(ExitCode::Inconclusive, &message),
     }
@@ -171,7 +173,7 @@ fn write(folder: &Path, observed: &Observed, reason: &str) -> ExitCode {
     }
 }
 
-fn check(options: &Options, folder: &Path, observed: &Observed, since: Option<Since>) -> ExitCode {
+fn check(options: &Options, folder: &Path, observed: &Observed, since: Option<Since>, began: &Began) -> ExitCode {
     let mut outcome = Outcome {
         since,
         ..Outcome::default()
@@ -207,10 +209,33 @@ fn check(options: &Options, folder: &Path, observed: &Observed, since: Option<Si
     if let Some(why) = &outcome.no_upgrade {
         eprintln!("error: the drill {} could not be run: {why}", schema_upgrade::NAME);
     }
-    if let Err(message) = tell_github(options, &outcome) {
+    let mut left = None;
+    if is_started {
+        match leave(options, folder, &outcome, began) {
+            Ok(folder) => left = folder,
+            Err(message) => return refuse(ExitCode::Inconclusive, &message),
+        }
+    }
+    if let Err(message) = tell_github(options, &outcome, left.as_deref()) {
         return refuse(ExitCode::Inconclusive, &message);
     }
     outcome.verdict().into()
+}
+
+/// Leaves the record that the cut checklist takes; gives its folder.
+fn leave(options: &Options, folder: &Path, outcome: &Outcome, began: &Began) -> Result<Option<PathBuf>, String> {
+    let changed = outcome.comparisons.iter().filter(|one| one.is_changed()).count();
+    let items: u64 = outcome.comparisons.iter().map(|one| one.items).sum();
+    let summary = if changed == 0 {
+        format!("{items} elements of {} schemas as locked", outcome.comparisons.len())
+    } else {
+        format!(
+            "{changed} of {} schemas differ from their locks",
+            outcome.comparisons.len()
+        )
+    };
+    let ended = (outcome.verdict(), summary, outcome.to_json());
+    outcome::leave(CommandOutcome::GATE, &request(options)?, began, Some(folder), ended)
 }
 
 /// Runs the drill schema-upgrade, with an older set of the locks of the base, and writes its report.
@@ -268,30 +293,21 @@ fn progress(options: &Options) -> Box<dyn Progress> {
     }
 }
 
-/// In a workflow of GitHub: annotations on standard output (standard error beside --json), the job's summary in its file.
-fn tell_github(options: &Options, outcome: &Outcome) -> Result<(), String> {
-    if std::env::var("GITHUB_ACTIONS").as_deref() != Ok("true") {
-        return Ok(());
-    }
-    for line in annotations(outcome) {
-        if options.json {
-            eprintln!("{line}");
-        } else {
-            println!("{line}");
-        }
-    }
-    append("GITHUB_STEP_SUMMARY", &shown::summary(outcome))
-}
-
-/// Appends to the file that a variable of GitHub names, where it names one.
-fn append(variable: &str, text: &str) -> Result<(), String> {
-    let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) else {
-        return Ok(());
-    };
-    let mut open = std::fs::OpenOptions::new();
-    let file = open.create(true).append(true).open(&path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| format!("cannot append to {variable} {}: {error}", Path::new(&path).display()))
+/// In a workflow of GitHub: annotations, outputs, the job's summary.
+fn tell_github(options: &Options, outcome: &Outcome, left: Option<&Path>) -> Result<(), String> {
+    let verdict = outcome.verdict();
+    let left = left.map(|folder| folder.display().to_string());
+    let report = options
+        .reports
+        .as_ref()
+        .map(|folder| folder.join(report::file_of(schema_upgrade::NAME)));
+    let report = report
+        .filter(|path| path.is_file())
+        .map(|path| path.display().to_string());
+    let mut outputs = vec![("verdict", verdict.word())];
+    outputs.extend(left.as_deref().map(|folder| ("evidence", folder)));
+    outputs.extend(report.as_deref().map(|path| ("report", path)));
+    github::tell(&annotations(outcome), &outputs, &shown::summary(outcome))
 }
 
 /// The observed schemas; `None` where the command has to run itself again with containers.

@@ -1,7 +1,7 @@
 //! `smoke`: does one environment state the release that was just deployed, and do its surfaces use its API?
 
 use crate::exit::ExitCode;
-use crate::{drill, environments, parity, refuse};
+use crate::{drill, environments, github, parity, refuse};
 use recovery_drills::deployment::compared::Aspect;
 use recovery_drills::drills::reference;
 use recovery_drills::evidence::ParityEvidence;
@@ -13,7 +13,7 @@ use std::time::Duration;
 const ASPECTS: &[Aspect] = &[Aspect::Release, Aspect::ApiUrl, Aspect::StatusPage];
 
 /// Where the report of a smoke test lies below the reports folder.
-const SMOKE: &str = "1.0.0-smoke.md";
+pub(crate) const REPORT: &str = "1.0.0-smoke.md";
 
 /// Flags of `smoke`.
 #[derive(clap::Args)]
@@ -88,8 +88,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         Ok(evidence) => evidence,
         Err(code) => return code,
     };
-    let path = options.reports.join(SMOKE);
-    let written = parity::write(&evidence, &path);
+    let path = options.reports.join(REPORT);
+    let written = parity::write_both(&evidence, &request, &path);
     if options.json {
         print!("{}", evidence.to_json());
     }
@@ -97,7 +97,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         parity::say(&evidence, &request);
         eprintln!("report:   {}", path.display());
     }
-    match written {
+    let told = github::tell_comparison(&evidence, &request.runs.join(&evidence.run.id), &path);
+    match written.and(told) {
         Ok(()) => evidence.verdict.into(),
         Err(message) => refuse(ExitCode::Inconclusive, &message),
     }

@@ -20,6 +20,8 @@ fn job(folder: &Path, arguments: &[&str]) -> Output {
         .current_dir(folder)
         .env("CARGO_TARGET_DIR", recovery_drills::drills::reference::target_folder())
         .env("GITHUB_ACTIONS", "true")
+        // What a test makes is no evidence for a cut.
+        .env("NEXTEST_TEST_NAME", "schema")
         .env("GITHUB_STEP_SUMMARY", folder.join("summary.md"))
         .env("GITHUB_OUTPUT", folder.join("output"))
         .stdin(Stdio::null())
@@ -164,7 +166,11 @@ fn a_lock_that_was_changed_without_an_entry_fails_beside_services_that_agree_wit
         told.contains("not accepted in this change") && told.contains("+CREATE INDEX idx_beam_sender"),
         "{told}"
     );
-    assert!(told.contains("title=schema change without acceptance::"), "{told}");
+    let annotations = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        annotations.contains("title=schema change without acceptance::"),
+        "{annotations}"
+    );
 }
 
 #[test]
