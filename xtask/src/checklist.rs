@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// Where the page lies below the reports folder.
 const PAGE: &str = "1.0.0-cut-checklist.md";
 
+/// How many unreadable documents are named.
+const PRINTED: usize = 3;
+
 /// Flags of `checklist`.
 #[derive(clap::Args)]
 #[command(
@@ -81,8 +84,11 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         return refuse(ExitCode::Usage, &message);
     }
     let mut collected = collect(&folders);
-    for unreadable in &collected.unreadable {
+    for unreadable in collected.unreadable.iter().take(PRINTED) {
         eprintln!("warning: not counted: {unreadable}");
+    }
+    if collected.unreadable.len() > PRINTED {
+        eprintln!("warning: not counted: {} in all", collected.unreadable.len());
     }
     for found in collected.newest.values_mut() {
         found.proof.altered = found.proof.altered.take().or_else(|| altered(found, &options.reports));
