@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// Why the binary is not there.
@@ -26,10 +27,22 @@ pub enum ReferenceError {
     },
 }
 
-/// Root of the workspace that the harness was built from.
+/// A file that the workspace has and another project has not.
+const MARK: &str = "fixtures/services/src/main.rs";
+
+/// Root of the workspace that the harness was built from: as Cargo says it where it runs the harness, since a target folder
+/// that two checkouts share holds a build of either.
 #[must_use]
 pub fn workspace_root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let root = package.and_then(|package| {
+            let is_root = |folder: &&Path| folder.join(MARK).is_file();
+            package.ancestors().find(is_root).map(Path::to_owned)
+        });
+        root.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")))
+    })
 }
 
 /// Cargo's target folder: `CARGO_TARGET_DIR`, else `target` in the workspace.
