@@ -11,7 +11,7 @@ use recovery_drills::evidence::{Level, Verdict, annotation, write_atomically};
 use recovery_drills::gate::lock;
 use recovery_drills::report::checklist as page;
 use recovery_drills::report::github::shown;
-use recovery_drills::verify::verify;
+use recovery_drills::verify::{verify, views};
 use std::path::{Path, PathBuf};
 
 /// Where the page lies below the reports folder.
@@ -145,9 +145,15 @@ fn altered(found: &Found, reports: &Path) -> Option<String> {
         // An outcome was held against itself when it was read.
         Item::SchemaGate | Item::Detection => return None,
     };
-    // The report that goes with the release, where there is one.
     let report = reports.join(report);
-    let given: Vec<PathBuf> = Some(report).filter(|report| report.is_file()).into_iter().collect();
+    let given = views::naming(&found.document, reports);
+    if report.is_file() && !given.contains(&report) {
+        eprintln!(
+            "warning: {} is of another run; `cargo xtask report {}` makes it of the one that counts",
+            report.display(),
+            found.folder.display()
+        );
+    }
     match verify(&found.document, &given) {
         // What is gone (a snapshot that is stored elsewhere) was not altered.
         Ok(verification) if verification.verdict != Verdict::Fail => None,
