@@ -82,7 +82,8 @@ impl Item {
     }
 
     /// Whether its evidence is of one release and environment.
-    fn is_of_a_release(self) -> bool {
+    #[must_use]
+    pub fn is_of_a_release(self) -> bool {
         matches!(self, Item::Drill | Item::Parity | Item::Smoke)
     }
 }
@@ -94,14 +95,18 @@ pub struct Proof {
     pub run: String,
     /// How it ended.
     pub verdict: Verdict,
-    /// When, UTC; `None` where it did not come to an end.
+    /// When it began, UTC, as far as that can be told.
+    pub began_at: Option<Timestamp>,
+    /// When it ended, UTC; `None` where it did not come to an end.
     pub finished_at: Option<Timestamp>,
     /// The environments that it looked at.
     pub environments: Vec<String>,
     /// The release that it saw.
     pub release: Release,
-    /// Shape fingerprints of the schemas that it saw, where schemas matter to it.
-    pub shapes: BTreeMap<Service, String>,
+    /// The commit of the harness that made it.
+    pub harness_git_sha: Option<String>,
+    /// Fingerprints (shape and checks) of the schemas that it saw, where schemas matter to it.
+    pub schemas: BTreeMap<Service, String>,
     /// What came of it, in a line.
     pub summary: String,
     /// Why it does not verify, if so.
@@ -117,7 +122,7 @@ pub struct Expected {
     pub environment: Option<String>,
     /// Evidence older than a sprint does not count.
     pub cadence: Cadence,
-    /// Shape fingerprints of the locked schemas.
+    /// Fingerprints (shape and checks) of the locked schemas.
     pub locks: BTreeMap<Service, String>,
     /// The present.
     pub now: Timestamp,
@@ -180,9 +185,12 @@ fn objections(item: Item, proof: &Proof, expected: &Expected) -> Vec<String> {
             open.push(format!("it is of {}, not of {name}", proof.environments.join(", ")));
         }
     }
-    if matches!(item, Item::Drill | Item::SchemaGate) {
+    if item == Item::Parity && proof.environments.len() < 2 {
+        open.push("it compares no environment with another".to_owned());
+    }
+    if matches!(item, Item::Drill | Item::SchemaGate | Item::Detection) {
         for (service, locked) in &expected.locks {
-            match proof.shapes.get(service) {
+            match proof.schemas.get(service) {
                 Some(shape) if shape == locked => {}
                 Some(_) => open.push(format!("the schema of the {service} changed since")),
                 None => open.push(format!("it says nothing of the {service}'s schema")),
@@ -232,10 +240,12 @@ mod tests {
         Proof {
             run: "01".to_owned(),
             verdict: Verdict::Pass,
+            began_at: Some("2026-11-20T11:59:00Z".parse().expect("a time")),
             finished_at: Some("2026-11-20T12:00:00Z".parse().expect("a time")),
-            environments: vec!["production".to_owned()],
+            environments: vec!["production".to_owned(), "staging".to_owned()],
             release: expected().release,
-            shapes: expected().locks,
+            harness_git_sha: None,
+            schemas: expected().locks,
             summary: "33 of 33 checks pass".to_owned(),
             altered: None,
         }
@@ -267,10 +277,13 @@ mod tests {
         let other = |proof: &mut Proof| proof.release.version = Some("1.5.0".to_owned());
         assert!(why(Item::Drill, other).contains("1.5.0"));
         assert!(why(Item::Drill, |proof| proof.environments = vec!["staging".to_owned()]).contains("staging"));
-        let changed = |proof: &mut Proof| drop(proof.shapes.insert(Service::Bus, "bb".to_owned()));
+        let alone = |proof: &mut Proof| proof.environments.truncate(1);
+        assert!(why(Item::Parity, alone).contains("compares no environment"));
+        let changed = |proof: &mut Proof| drop(proof.schemas.insert(Service::Bus, "bb".to_owned()));
         assert!(why(Item::Drill, changed).contains("schema of the bus changed"));
+        assert!(why(Item::Detection, changed).contains("schema of the bus changed"));
         assert!(why(Item::SchemaGate, changed).contains("schema of the bus changed"));
-        assert!(why(Item::Drill, |proof| proof.shapes.clear()).contains("nothing of the bus's schema"));
+        assert!(why(Item::Drill, |proof| proof.schemas.clear()).contains("nothing of the bus's schema"));
         let altered = |proof: &mut Proof| proof.altered = Some("report differs".to_owned());
         assert!(why(Item::Detection, altered).contains("report differs"));
     }

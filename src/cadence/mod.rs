@@ -4,5 +4,6 @@
 
 pub mod checklist;
 pub mod collect;
+pub mod commit;
 pub mod settings;
 pub mod sprint;

@@ -120,6 +120,20 @@ fn parse(text: &str) -> Result<Settings, String> {
         }
         cadence.sprint_days = days;
     }
+    for (key, value) in [
+        ("[release] version", &raw.release.version),
+        ("[checklist] environment", &raw.checklist.environment),
+    ] {
+        if value.as_ref().is_some_and(|text| text.trim().is_empty()) {
+            return Err(format!("{key} is empty; leave it out where nothing is stated"));
+        }
+    }
+    let is_commit = |sha: &String| (7..=40).contains(&sha.len()) && sha.chars().all(|c| c.is_ascii_hexdigit());
+    if let Some(sha) = raw.release.git_sha.as_ref().filter(|sha| !is_commit(sha)) {
+        return Err(format!(
+            "[release] git_sha = {sha:?}; a commit has 7 to 40 hexadecimal digits"
+        ));
+    }
     Ok(Settings {
         cadence,
         release: Release {
@@ -157,6 +171,9 @@ mod tests {
             ("[cadence]\nsprint_days = 0", "1 to 366"),
             ("[cadence]\nfirst_sprint = \"soon\"", "2026-11-23"),
             ("[cadence]\nsprint_day = 3", "sprint_day"),
+            ("[release]\nversion = \"\"", "version is empty"),
+            ("[release]\ngit_sha = \"zz\"", "7 to 40"),
+            ("[checklist]\nenvironment = \" \"", "environment is empty"),
         ] {
             let message = parse(text).expect_err("refused");
             assert!(message.contains(word), "{message}");

@@ -26,7 +26,7 @@ pub use finding::{CheckRecord, Finding, Judgement};
 pub use ids::{CheckId, FaultId};
 pub use junit::{Unexplained, UnexplainedEnding};
 pub use likely_secrets::likely_secrets;
-pub use outcome::CommandOutcome;
+pub use outcome::{CommandOutcome, FEWEST_CLEAN_RUNS};
 pub use parity::{AspectRecord, ComparedEnvironment, Drift, Intended, Observation, ParityEvidence};
 pub use record::{
     Component, Detection, Evidence, Harness, NotAsked, Objectives, Polarity, Run, SchemaPrints, SnapshotRecord, Step,

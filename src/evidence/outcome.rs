@@ -2,11 +2,14 @@
 
 use crate::deployment::Service;
 use crate::evidence::store::{read_document, to_text};
-use crate::evidence::{Run, SchemaPrints, StoreError, Verdict, write_atomically};
+use crate::evidence::{Run, SchemaPrints, StoreError, Verdict, sha256, write_atomically};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// A campaign with fewer clean drills says too little of false alarms.
+pub const FEWEST_CLEAN_RUNS: u64 = 20;
 
 /// What such a command leaves in the folder of its run, pretty-printed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +26,8 @@ pub struct CommandOutcome {
     pub locks: BTreeMap<Service, SchemaPrints>,
     /// What `--json` prints.
     pub result: Value,
+    /// SHA-256 of this document with an empty text here: an edit that is not made here too is seen.
+    pub digest: String,
 }
 
 impl CommandOutcome {
@@ -34,6 +39,21 @@ impl CommandOutcome {
     pub const CATALOGUE: &str = "faults";
     /// The file's name.
     pub const FILE: &str = "outcome.json";
+
+    /// Closes it: from here on an edit is seen.
+    #[must_use]
+    pub fn closed(mut self) -> CommandOutcome {
+        self.digest = self.own_digest();
+        self
+    }
+
+    fn own_digest(&self) -> String {
+        let open = CommandOutcome {
+            digest: String::new(),
+            ..self.clone()
+        };
+        sha256(to_text(&open).as_bytes())
+    }
 
     /// Stores it below the folder of runs; gives the file.
     ///
@@ -61,6 +81,9 @@ impl CommandOutcome {
     pub fn hold_against(&self, text: &str) -> Result<(), String> {
         if text != to_text(self) {
             return Err("its text is not what the harness writes: it was edited".to_owned());
+        }
+        if self.digest != self.own_digest() {
+            return Err("it was changed after it was written: its digest is another".to_owned());
         }
         let borne_out = match self.run.drill.as_str() {
             CommandOutcome::GATE => passes_gate(&self.result),
@@ -101,7 +124,7 @@ fn passes_catalogue(result: &Value) -> bool {
         })
         && every("canaries", |canary| canary["ok"] == true)
         && result["false_alarms"] == 0
-        && result["clean_runs"].as_u64() > Some(0)
+        && result["clean_runs"].as_u64() >= Some(FEWEST_CLEAN_RUNS)
 }
 
 #[cfg(test)]
@@ -131,7 +154,9 @@ mod tests {
             run: serde_json::from_value(run).expect("a run"),
             locks: BTreeMap::new(),
             result,
+            digest: String::new(),
         }
+        .closed()
     }
 
     #[test]
@@ -148,6 +173,9 @@ mod tests {
         assert!(one.hold_against(&to_text(&one)).is_err());
         let good = outcome(CommandOutcome::CATALOGUE, Verdict::Pass, catalogue());
         assert!(good.hold_against(&format!("{}\n", to_text(&good))).is_err());
+        let mut fresh = good.clone();
+        fresh.run.started_at = "2026-12-25T00:00:00.000Z".to_owned();
+        assert!(fresh.hold_against(&to_text(&fresh)).is_err());
         let gate = json!({ "comparisons": [{ "changes": [{}], "lock_is_accepted": true }] });
         let one = outcome(CommandOutcome::GATE, Verdict::Pass, gate.clone());
         assert!(one.hold_against(&to_text(&one)).is_err());
@@ -156,9 +184,9 @@ mod tests {
     }
 
     #[test]
-    fn a_campaign_without_clean_runs_passes_nothing() {
+    fn a_campaign_of_few_clean_runs_passes_nothing() {
         let mut result = catalogue();
-        result["clean_runs"] = json!(0);
+        result["clean_runs"] = json!(FEWEST_CLEAN_RUNS - 1);
         let one = outcome(CommandOutcome::CATALOGUE, Verdict::Pass, result);
         assert!(one.hold_against(&to_text(&one)).is_err());
     }

@@ -4,6 +4,7 @@ use crate::cadence::checklist::{Expected, Item, Judged};
 use crate::report::markdown::{code, text};
 
 const HEAD: &str = "<!-- recovery-drills:head -->";
+const HEAD_START: &str = "Release:";
 
 const INTRODUCTION: &str = "# 1.0.0 cut checklist\n\nA line that ends in a mark is written by `cargo xtask checklist`; it is ticked by evidence only. \
                             Every other line is yours and stays.\n";
@@ -16,48 +17,104 @@ fn mark(item: Item) -> String {
 #[must_use]
 pub fn updated(present: Option<&str>, judged: &[Judged], expected: &Expected) -> String {
     let page = match present {
-        Some(text) if !text.trim().is_empty() => text.to_owned(),
-        _ => format!("{INTRODUCTION}\n{HEAD}\n\n"),
+        Some(page) if !page.trim().is_empty() => page.to_owned(),
+        _ => format!("{INTRODUCTION}\n{HEAD_START} {HEAD}\n\n"),
     };
-    let ends = if page.contains("\r\n") { "\r\n" } else { "\n" };
-    let mut lines: Vec<String> = page.lines().map(str::to_owned).collect();
-    put(&mut lines, HEAD, &format!("{} {HEAD}", head(expected)), None);
-    let mut after = lines.iter().position(|line| line.trim_end().ends_with(HEAD));
-    for one in judged {
-        let (mark, line) = (mark(one.item), line(one));
-        after = Some(put(&mut lines, &mark, &line, after));
+    let first = page.split_inclusive('\n').next().unwrap_or_default();
+    let ends = if first.ends_with("\r\n") { "\r\n" } else { "\n" };
+    // Each line with the end that it has.
+    let mut lines: Vec<String> = page.split_inclusive('\n').map(str::to_owned).collect();
+    if let Some(last) = lines.last_mut().filter(|last| !last.ends_with('\n')) {
+        last.push_str(ends);
     }
-    let mut page = lines.join(ends);
-    page.push_str(ends);
-    page
+    let mut after = Some(put(
+        &mut lines,
+        HEAD_START,
+        HEAD,
+        &format!("{} {HEAD}", head(expected)),
+        None,
+        ends,
+    ));
+    for one in judged {
+        let start = format!("**{}**", one.item.title());
+        after = Some(put(&mut lines, &start, &mark(one.item), &line(one), after, ends));
+    }
+    lines.concat()
 }
 
-/// Puts a line in the place of the one with its mark, else behind the line `after`, else at the end; gives its place.
-fn put(lines: &mut Vec<String>, mark: &str, line: &str, after: Option<usize>) -> usize {
-    let is_ours = |line: &String| line.trim_end().ends_with(mark);
-    if let Some(place) = lines.iter().position(is_ours) {
-        // A second line with the same mark is a copy: two boxes for one thing would contradict each other.
-        let mut met = false;
-        lines.retain(|line| !is_ours(line) || !std::mem::replace(&mut met, true));
-        let indent: String = lines[place].chars().take_while(|c| c.is_whitespace()).collect();
-        lines[place] = format!("{indent}{line}");
+/// Which lines are ours: outside of a code fence, they begin as ours do and end in the mark. Text of people that only quotes
+/// a mark is theirs.
+fn ours(lines: &[String], start: &str, mark: &str) -> Vec<usize> {
+    let fenced = fenced(lines);
+    let is_ours = |index: &usize| {
+        let line = lines[*index].trim();
+        let line_start = line
+            .strip_prefix("- [")
+            .and_then(|rest| rest.get(1..)?.strip_prefix("] "))
+            .unwrap_or(line);
+        !fenced[*index] && line_start.starts_with(start) && line.ends_with(mark)
+    };
+    (0..lines.len()).filter(is_ours).collect()
+}
+
+/// Which lines stand in a code fence, or begin or end one.
+fn fenced(lines: &[String]) -> Vec<bool> {
+    let mut open: Option<String> = None;
+    let each = lines.iter().map(|line| {
+        let text = line.trim_start();
+        let fence: String = text.chars().take_while(|c| *c == '`' || *c == '~').collect();
+        match &open {
+            Some(begun) => {
+                if fence.starts_with(begun.as_str()) && text.trim_end().len() == fence.len() {
+                    open = None;
+                }
+                true
+            }
+            None if fence.len() >= 3 => {
+                open = Some(fence);
+                true
+            }
+            None => false,
+        }
+    });
+    each.collect()
+}
+
+/// Puts a line in the place of ours, else behind the line `after`, else at the end; gives its place.
+fn put(lines: &mut Vec<String>, start: &str, mark: &str, line: &str, after: Option<usize>, ends: &str) -> usize {
+    let own = ours(lines, start, mark);
+    if let Some((place, copies)) = own.split_first() {
+        let place = *place;
+        let (text, end) = split_end(&lines[place]);
+        let indent: String = text.chars().take_while(|c| c.is_whitespace()).collect();
+        lines[place] = format!("{indent}{line}{end}");
+        // Two boxes for one thing would contradict each other.
+        for copy in copies.iter().rev() {
+            lines.remove(*copy);
+        }
         return place;
     }
     let Some(after) = after else {
-        lines.push(String::new());
-        lines.push(line.to_owned());
+        lines.push(ends.to_owned());
+        lines.push(format!("{line}{ends}"));
         return lines.len() - 1;
     };
     // Behind the head there is an empty line first, so that Markdown sees a list.
     let mut place = after + 1;
     if lines[after].trim_end().ends_with(HEAD) {
         if lines.get(place).is_none_or(|line| !line.trim().is_empty()) {
-            lines.insert(place, String::new());
+            lines.insert(place, ends.to_owned());
         }
         place += 1;
     }
-    lines.insert(place, line.to_owned());
+    lines.insert(place, format!("{line}{ends}"));
     place
+}
+
+/// A line's text and its end.
+fn split_end(line: &str) -> (&str, &str) {
+    let text = line.trim_end_matches(['\r', '\n']);
+    line.split_at(text.len())
 }
 
 fn head(expected: &Expected) -> String {
@@ -71,7 +128,7 @@ fn head(expected: &Expected) -> String {
     };
     let environment = expected.environment.as_deref().unwrap_or("any");
     format!(
-        "Release: {}. Environment: {}. Sprint {}: {} to {}.",
+        "{HEAD_START} {}. Environment: {}. Sprint {}: {} to {}.",
         text(&release),
         text(environment),
         sprint.number,
@@ -104,16 +161,37 @@ fn line(one: &Judged) -> String {
 /// The boxes of the page that are open and not ours: line number from 1, and the line.
 #[must_use]
 pub fn open_lines_of_people(page: &str) -> Vec<(usize, String)> {
-    let is_open = |line: &str| {
-        let line = line.trim_start();
-        ["- [ ]", "* [ ]", "+ [ ]"].iter().any(|start| line.starts_with(start))
-    };
-    let is_ours = |line: &str| Item::ALL.iter().any(|item| line.trim_end().ends_with(&mark(*item)));
-    page.lines()
+    let lines: Vec<String> = page.lines().map(str::to_owned).collect();
+    let fenced = fenced(&lines);
+    let own: Vec<usize> = Item::ALL
+        .iter()
+        .flat_map(|item| ours(&lines, &format!("**{}**", item.title()), &mark(*item)))
+        .collect();
+    lines
+        .iter()
         .enumerate()
-        .filter(|(_, line)| is_open(line) && !is_ours(line))
+        .filter(|(index, line)| is_open_box(line) && !fenced[*index] && !own.contains(index))
         .map(|(index, line)| (index + 1, line.trim().to_owned()))
         .collect()
+}
+
+/// Whether Markdown shows an empty box: a list item of any kind, also in a quotation.
+fn is_open_box(line: &str) -> bool {
+    let text = line.trim_start_matches([' ', '\t', '>']);
+    let number = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let item = match text.strip_prefix(['-', '*', '+']) {
+        Some(item) => item,
+        None if number.len() < text.len() => match number.strip_prefix(['.', ')']) {
+            Some(item) => item,
+            None => return false,
+        },
+        None => return false,
+    };
+    let inner = item.trim_start();
+    inner.len() < item.len()
+        && inner
+            .strip_prefix("[ ]")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }
 
 #[cfg(test)]
@@ -230,5 +308,29 @@ mod tests {
             "- [ ] ask legal\n- [x] done\n- [ ] **Recovery drill** <!-- recovery-drills:drill -->\n  * [ ] tell\n";
         let found = open_lines_of_people(text);
         assert_eq!(found, [(1, "- [ ] ask legal".to_owned()), (4, "* [ ] tell".to_owned())]);
+    }
+
+    #[test]
+    fn a_line_of_people_that_bears_a_mark_stays() {
+        let own = "- [x] Our sign-off of the drill <!-- recovery-drills:drill -->";
+        let legend = "Legend: ours end in <!-- recovery-drills:head -->";
+        let fence = "```md\n- [ ] **Recovery drill** <!-- recovery-drills:drill -->\n```";
+        let page = updated(
+            Some(&format!("# Cut\n{own}\n{legend}\n{fence}\n")),
+            &all(true),
+            &expected(),
+        );
+        for line in [own, legend, fence] {
+            assert!(page.contains(line), "{page}");
+        }
+        assert_eq!(page.matches("- [x] **").count(), 5, "{page}");
+        assert_eq!(updated(Some(&page), &all(true), &expected()), page);
+    }
+
+    #[test]
+    fn each_line_keeps_its_own_end() {
+        let page = updated(Some("# Cut\r\none\ntwo\r\nthree"), &all(true), &expected());
+        assert!(page.starts_with("# Cut\r\none\ntwo\r\nthree\r\n"), "{page:?}");
+        assert_eq!(updated(Some(&page), &all(true), &expected()), page);
     }
 }

@@ -13,16 +13,22 @@ pub fn output(name: &str, value: &str) -> String {
     format!("{name}={}\n", value.replace(['\r', '\n'], " "))
 }
 
-/// Keeps what GitHub shows, and says how many there are besides.
+/// Keeps what GitHub shows of each level, and says how many there are besides.
 #[must_use]
-pub fn shown(mut all: Vec<String>) -> Vec<String> {
-    if all.len() > SHOWN_ANNOTATIONS {
-        let more = all.len() - (SHOWN_ANNOTATIONS - 1);
-        all.truncate(SHOWN_ANNOTATIONS - 1);
-        let message = format!("{more} more; see the job summary and the report");
-        all.push(annotation(Level::Error, None, "and more", &message));
+pub fn shown(all: Vec<String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    for level in [Level::Error, Level::Warning, Level::Notice] {
+        let start = format!("::{} ", level.word());
+        let mut own: Vec<String> = all.iter().filter(|line| line.starts_with(&start)).cloned().collect();
+        if own.len() > SHOWN_ANNOTATIONS {
+            let more = own.len() - (SHOWN_ANNOTATIONS - 1);
+            own.truncate(SHOWN_ANNOTATIONS - 1);
+            let message = format!("{more} more; see the job summary and the report");
+            own.push(annotation(level, None, "and more", &message));
+        }
+        kept.append(&mut own);
     }
-    all
+    kept
 }
 
 /// The annotations of a drill: one for each check that does not pass, and one for each reason besides.
@@ -70,9 +76,10 @@ fn of_check(check: &CheckRecord) -> String {
     annotation(level(check.verdict), None, &title, &message)
 }
 
-/// The annotations of a comparison: one for each drift, at its file and line where it is seen in one.
+/// The annotations of a comparison: one for each drift, at its file and line where it is seen in one. `in_repository` gives
+/// the path that GitHub knows of an environment's file.
 #[must_use]
-pub fn drift_annotations(evidence: &ParityEvidence) -> Vec<String> {
+pub fn drift_annotations(evidence: &ParityEvidence, in_repository: impl Fn(&str, &str) -> String) -> Vec<String> {
     let mut all = Vec::new();
     for drift in &evidence.drifts {
         let title = format!("drift of {} in {}", drift.aspect, drift.environments.join(", "));
@@ -80,7 +87,9 @@ pub fn drift_annotations(evidence: &ParityEvidence) -> Vec<String> {
             "{}: expected {}, observed {} [{}]",
             drift.subject, drift.expected, drift.observed, drift.place
         );
-        let at = file_and_line(&drift.place);
+        let environment = drift.environments.last().map_or("", String::as_str);
+        let at = file_and_line(&drift.place).map(|(file, line)| (in_repository(environment, file), line));
+        let at = at.as_ref().map(|(file, line)| (file.as_str(), *line));
         all.push(annotation(Level::Error, at, &title, &message));
     }
     if all.is_empty() && evidence.verdict != Verdict::Pass {
@@ -219,10 +228,19 @@ mod tests {
 
     #[test]
     fn more_than_github_shows_is_said() {
-        let all: Vec<String> = (0..12).map(|index| index.to_string()).collect();
-        let shown = shown(all);
-        assert_eq!(shown.len(), SHOWN_ANNOTATIONS);
-        assert!(shown[9].contains("3 more"), "{}", shown[9]);
+        let of = |level| (0..12).map(move |index| annotation(level, None, "t", &index.to_string()));
+        let shown = shown(of(Level::Warning).chain(of(Level::Error)).collect());
+        assert_eq!(shown.len(), 2 * SHOWN_ANNOTATIONS);
+        assert!(
+            shown[9].starts_with("::error") && shown[9].contains("3 more"),
+            "{}",
+            shown[9]
+        );
+        assert!(
+            shown[19].starts_with("::warning") && shown[19].contains("3 more"),
+            "{}",
+            shown[19]
+        );
     }
 
     #[test]

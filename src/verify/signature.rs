@@ -153,10 +153,18 @@ impl SealKey {
         let no_evidence = || SealError::NoEvidence { path: evidence.clone() };
         let text = fs::read_to_string(&evidence).map_err(|_| no_evidence())?;
         let document = Document::lenient(&text).ok_or_else(no_evidence)?;
+        self.seal_text(run, &document.run().id, &text)
+    }
+
+    /// Seals a document of a run by its text: writes `seal.json` into the run's folder.
+    ///
+    /// # Errors
+    /// [`SealError::Store`].
+    pub fn seal_text(&self, run: &Path, id: &str, text: &str) -> Result<PathBuf, SealError> {
         let mut seal = Seal {
             format: FORMAT.to_owned(),
             algorithm: ALGORITHM.to_owned(),
-            run: document.run().id.clone(),
+            run: id.to_owned(),
             evidence_sha256: sha256(text.as_bytes()),
             public_key: self.public().to_string(),
             signature: String::new(),
@@ -228,16 +236,35 @@ pub(crate) fn judge(run: &Path, document: &Document, evidence: &[u8], pinned: Op
         }
     };
     match serde_json::from_str::<Seal>(&text) {
-        Ok(seal) => held(&seal, document, evidence, pinned, &mut look),
+        Ok(seal) => held(&seal, &document.run().id, evidence, pinned, &mut look),
         Err(error) => look.must(false, "seal", "a seal", &error.to_string(), FILE_NAME),
     }
     Some(look)
 }
 
-fn held(seal: &Seal, document: &Document, evidence: &[u8], pinned: Option<&PublicKey>, look: &mut Look) {
+/// Whether a document of a run is sealed by this very key.
+///
+/// # Errors
+/// What is wrong, in a sentence.
+pub fn is_sealed(run: &Path, id: &str, text: &str, key: &PublicKey) -> Result<(), String> {
+    let path = run.join(FILE_NAME);
+    let read = fs::read_to_string(&path).map_err(|error| format!("it bears no seal by {key} ({error})"))?;
+    let seal: Seal = serde_json::from_str(&read).map_err(|error| format!("its seal cannot be read: {error}"))?;
+    let mut look = Look::default();
+    held(&seal, id, text.as_bytes(), Some(key), &mut look);
+    match look.findings.first() {
+        None => Ok(()),
+        Some(first) => Err(format!(
+            "its seal: {} expected {}, observed {}",
+            first.subject, first.expected, first.observed
+        )),
+    }
+}
+
+fn held(seal: &Seal, id: &str, evidence: &[u8], pinned: Option<&PublicKey>, look: &mut Look) {
     look.hold("format", &FORMAT, &seal.format.as_str(), FILE_NAME);
     look.hold("algorithm", &ALGORITHM, &seal.algorithm.as_str(), FILE_NAME);
-    look.hold("run", &document.run().id, &seal.run, FILE_NAME);
+    look.hold("run", &id, &seal.run.as_str(), FILE_NAME);
     let digest = sha256(evidence);
     look.hold("evidence_sha256", &digest, &seal.evidence_sha256, FILE_NAME);
     let stated = STANDARD.decode(&seal.public_key).ok();

@@ -34,6 +34,12 @@ const SEVERAL: &[(&str, &str)] = &[
     ("issue", "evidence"),
 ];
 
+/// Inputs that name images → the variables that the container runtime reads.
+const IMAGES: [(&str, &str); 2] = [
+    ("directory_image", "BEAM_DIRECTORY_IMAGE"),
+    ("bus_image", "BEAM_BUS_IMAGE"),
+];
+
 /// Flags of `action`.
 #[derive(clap::Args)]
 #[command(
@@ -48,10 +54,19 @@ pub(crate) struct Options {
 
 /// Runs the command that the inputs ask for.
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let given = std::env::vars()
-        .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_lowercase(), value.trim().to_owned())))
+    let given = std::env::vars_os()
+        .filter_map(|(name, value)| {
+            let name = name.to_str()?.strip_prefix(PREFIX)?.to_lowercase();
+            // What is no text becomes one that no command takes.
+            Some((name, value.to_string_lossy().trim().to_owned()))
+        })
         .filter(|(_, value)| !value.is_empty());
-    let arguments = match arguments(&given.collect::<Vec<_>>()) {
+    let mut given: Vec<(String, String)> = given.collect();
+    let images = match images(&mut given) {
+        Ok(images) => images,
+        Err(message) => return refuse(ExitCode::Usage, &message),
+    };
+    let arguments = match arguments(&given) {
         Ok(arguments) => arguments,
         Err(message) => return refuse(ExitCode::Usage, &message),
     };
@@ -65,8 +80,13 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         Ok(program) => program,
         Err(error) => return refuse(ExitCode::Inconclusive, &format!("cannot find this program: {error}")),
     };
+    for (_, image) in &images {
+        if let Err(message) = on_the_engine(image) {
+            return refuse(ExitCode::Usage, &message);
+        }
+    }
     eprintln!("cargo xtask {}", arguments.join(" "));
-    match Command::new(program).args(&arguments).status() {
+    match Command::new(program).args(&arguments).envs(images).status() {
         Ok(status) => ExitCode::of(status.code()),
         Err(error) => refuse(
             ExitCode::Inconclusive,
@@ -75,8 +95,50 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     }
 }
 
+/// Takes the images out of the inputs; with one of them the services run as containers.
+fn images(given: &mut Vec<(String, String)>) -> Result<Vec<(&'static str, String)>, String> {
+    let mut images = Vec::new();
+    for (input, variable) in IMAGES {
+        if let Some(place) = given.iter().position(|(name, _)| name == input) {
+            images.push((variable, given.remove(place).1));
+        }
+    }
+    if images.is_empty() {
+        return Ok(images);
+    }
+    match given.iter().find(|(name, _)| name == "runtime") {
+        None => given.push(("runtime".to_owned(), "container".to_owned())),
+        Some((_, runtime)) if runtime == "container" => {}
+        Some((_, runtime)) => return Err(format!("an image was given, but runtime {runtime}; use container")),
+    }
+    Ok(images)
+}
+
+/// Fetches an image that the engine does not have yet.
+fn on_the_engine(image: &str) -> Result<(), String> {
+    if image.starts_with('-') {
+        return Err(format!("{image:?} is no name of an image"));
+    }
+    let docker = |arguments: &[&str]| {
+        let command = Command::new("docker").args(arguments).arg(image).output();
+        command.map_err(|error| format!("cannot run docker for the image {image}: {error}"))
+    };
+    if docker(&["image", "inspect"])?.status.success() {
+        return Ok(());
+    }
+    let pulled = docker(&["pull", "--quiet"])?;
+    if pulled.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&pulled.stderr);
+    Err(format!(
+        "the engine has no image {image}, and it cannot be pulled: {}",
+        said.lines().next().unwrap_or_default()
+    ))
+}
+
 /// The command line of these inputs.
-fn arguments(given: &[(String, String)]) -> Result<Vec<String>, String> {
+pub(crate) fn arguments(given: &[(String, String)]) -> Result<Vec<String>, String> {
     let value = |name: &str| given.iter().find(|(known, _)| known == name).map(|(_, value)| value);
     let command = value("command").map_or("drill", String::as_str);
     let Some((command, taken)) = TAKEN.iter().find(|(known, _)| *known == command) else {
@@ -115,6 +177,9 @@ fn arguments(given: &[(String, String)]) -> Result<Vec<String>, String> {
         } else {
             vec![value]
         };
+        if values.is_empty() {
+            return Err(format!("{name} {value:?} names none"));
+        }
         arguments.extend(values.iter().map(|value| format!("--{option}={value}")));
     }
     Ok(arguments)
@@ -186,6 +251,20 @@ mod tests {
     fn several_environments_are_several_options() {
         let line = of(&[("command", "parity"), ("environment", "production, staging")]).expect("arguments");
         assert_eq!(line, ["parity", "--environment=production", "--environment=staging"]);
+    }
+
+    #[test]
+    fn an_image_means_containers() {
+        let input = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut given = vec![input("directory_image", "beam:1")];
+        assert_eq!(
+            images(&mut given),
+            Ok(vec![("BEAM_DIRECTORY_IMAGE", "beam:1".to_owned())])
+        );
+        assert_eq!(given, [input("runtime", "container")]);
+        let mut given = vec![input("bus_image", "beam:1"), input("runtime", "process")];
+        assert!(images(&mut given).is_err());
+        assert!(of(&[("command", "parity"), ("environment", ",")]).is_err());
     }
 
     #[test]

@@ -1,24 +1,24 @@
 //! `checklist`: the boxes of a cut, ticked by evidence only.
 
 use crate::exit::ExitCode;
-use crate::{github, parity, plan, refuse, report, smoke};
+use crate::{drill, github, parity, plan, refuse, report, smoke};
 use recovery_drills::cadence::checklist::{Expected, Item, Judged, judge};
-use recovery_drills::cadence::collect::{Collected, Found, collect};
+use recovery_drills::cadence::collect::{Found, collect, newest};
+use recovery_drills::cadence::commit::changed_since;
 use recovery_drills::deployment::Service;
 use recovery_drills::drills::context::chain;
 use recovery_drills::drills::{reference, schema_gate};
-use recovery_drills::evidence::{Level, Verdict, annotation, write_atomically};
+use recovery_drills::evidence::{CheckId, Level, Verdict, annotation, write_atomically};
+use recovery_drills::faults::catalogue::Catalogue;
 use recovery_drills::gate::lock;
 use recovery_drills::report::checklist as page;
 use recovery_drills::report::github::shown;
-use recovery_drills::verify::{verify, views};
+use recovery_drills::verify::signature::{PublicKey, is_sealed};
+use recovery_drills::verify::{self, verify_as, views};
 use std::path::{Path, PathBuf};
 
 /// Where the page lies below the reports folder.
 const PAGE: &str = "1.0.0-cut-checklist.md";
-
-/// How many unreadable documents are named.
-const PRINTED: usize = 3;
 
 /// Flags of `checklist`.
 #[derive(clap::Args)]
@@ -31,10 +31,10 @@ pub(crate) struct Options {
     #[arg(long)]
     check: bool,
     /// Whose evidence counts [default: as the settings say, else of any environment]
-    #[arg(long)]
+    #[arg(long, value_parser = smoke::stated)]
     environment: Option<String>,
     /// The version that is cut [default: as the settings say, else evidence of any counts]
-    #[arg(long)]
+    #[arg(long, value_parser = smoke::stated)]
     version: Option<String>,
     /// The commit that is cut, 7 to 40 digits
     #[arg(long, value_parser = commit)]
@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// Further folders of runs, as a workflow downloads them; target/drills is always looked into
     #[arg(long, value_name = "DIR")]
     evidence: Vec<PathBuf>,
+    /// Demand that all evidence is sealed by this very key: a file (PEM or base64), or base64
+    #[arg(long, value_name = "KEY", env = "DRILLS_SEAL_PUBLIC_KEY")]
+    public_key: Option<String>,
     /// Cadence, release and environment
     #[arg(long, default_value = "drills.toml")]
     settings: PathBuf,
@@ -56,7 +59,8 @@ pub(crate) struct Options {
     json: bool,
 }
 
-fn commit(text: &str) -> Result<String, String> {
+/// A commit as options take it.
+pub(crate) fn commit(text: &str) -> Result<String, String> {
     let is_hex = text.chars().all(|digit| digit.is_ascii_hexdigit());
     if is_hex && (7..=40).contains(&text.len()) {
         Ok(text.to_owned())
@@ -83,17 +87,24 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         let message = format!("--evidence {} is no folder", missing.display());
         return refuse(ExitCode::Usage, &message);
     }
-    let mut collected = collect(&folders);
-    for unreadable in collected.unreadable.iter().take(PRINTED) {
-        eprintln!("warning: not counted: {unreadable}");
-    }
-    if collected.unreadable.len() > PRINTED {
-        eprintln!("warning: not counted: {} in all", collected.unreadable.len());
-    }
-    for found in collected.newest.values_mut() {
-        found.proof.altered = found.proof.altered.take().or_else(|| altered(found, &options.reports));
-    }
-    let judged = judged(&collected, &expected);
+    let key = match options.public_key.as_deref().filter(|given| !given.is_empty()) {
+        Some(given) => match PublicKey::given(given) {
+            Ok(key) => Some(key),
+            Err(error) => return refuse(ExitCode::Usage, &chain(&error)),
+        },
+        None => None,
+    };
+    let all = collect(&folders);
+    let judged = Item::ALL.map(|item| {
+        let found = newest(&all, item, expected.environment.as_deref());
+        let proof = found.map(|found| {
+            let mut proof = found.proof.clone();
+            let altered = || altered(item, found, options, key.as_ref());
+            proof.altered = proof.altered.or_else(altered);
+            proof
+        });
+        judge(item, proof.as_ref(), &expected)
+    });
     let text = page::updated(present.as_deref(), &judged, &expected);
     let of_people = page::open_lines_of_people(&text);
     if !options.check
@@ -101,7 +112,9 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     {
         return refuse(ExitCode::Usage, &chain(&error));
     }
-    say(options, &judged, &of_people, &path);
+    if let Err(message) = say(options, &judged, &of_people, &path) {
+        return refuse(ExitCode::Inconclusive, &message);
+    }
     let is_open = judged.iter().any(|one| !one.ticked) || !of_people.is_empty();
     if options.check && is_open {
         ExitCode::Fail
@@ -125,7 +138,8 @@ fn expected(options: &Options) -> Result<Expected, String> {
     let mut locks = std::collections::BTreeMap::new();
     for service in Service::ALL {
         let lock = lock::read(&folder, service).map_err(|error| chain(&error))?;
-        locks.insert(service, lock.schema.facts.fingerprints().shape);
+        let locked = lock.schema.facts.fingerprints();
+        locks.insert(service, format!("{} {}", locked.shape, locked.checks));
     }
     Ok(Expected {
         release,
@@ -136,17 +150,17 @@ fn expected(options: &Options) -> Result<Expected, String> {
     })
 }
 
-/// Why a run's documents do not belong together, if so.
-fn altered(found: &Found, reports: &Path) -> Option<String> {
-    let report = match found.item {
+/// Why a run's documents do not belong together, or not to what is there now, if so.
+fn altered(item: Item, found: &Found, options: &Options, key: Option<&PublicKey>) -> Option<String> {
+    let document = found.document.as_ref()?;
+    let report = match item {
         Item::Drill => report::file_of("backup-restore"),
         Item::Parity => parity::PARITY_CHECK.to_owned(),
         Item::Smoke => smoke::REPORT.to_owned(),
-        // An outcome was held against itself when it was read.
-        Item::SchemaGate | Item::Detection => return None,
+        Item::SchemaGate | Item::Detection => return outcome_altered(item, found, document, key),
     };
-    let report = reports.join(report);
-    let given = views::naming(&found.document, reports);
+    let report = options.reports.join(report);
+    let given = views::naming(document, &options.reports);
     if report.is_file() && !given.contains(&report) {
         eprintln!(
             "warning: {} is of another run; `cargo xtask report {}` makes it of the one that counts",
@@ -154,27 +168,61 @@ fn altered(found: &Found, reports: &Path) -> Option<String> {
             found.folder.display()
         );
     }
-    match verify(&found.document, &given) {
-        // What is gone (a snapshot that is stored elsewhere) was not altered.
-        Ok(verification) if verification.verdict != Verdict::Fail => None,
-        Ok(verification) => Some(match verification.findings.first() {
-            Some(first) => format!(
-                "{}: expected {}, observed {} [{}]",
-                first.subject, first.expected, first.observed, first.place
-            ),
-            None => "see `cargo xtask verify`".to_owned(),
-        }),
-        Err(error) => Some(chain(&error)),
+    let demanded = verify::Expected {
+        environment: None,
+        key: key.cloned(),
+    };
+    let verified = match verify_as(document, &given, &demanded) {
+        Ok(verified) => verified,
+        Err(error) => return Some(chain(&error)),
+    };
+    if let Some(first) = verified.findings.first() {
+        return Some(format!(
+            "{}: expected {}, observed {} [{}]",
+            first.subject, first.expected, first.observed, first.place
+        ));
     }
+    // A snapshot may be stored elsewhere; whatever else is gone, nobody can tell whether it was altered.
+    let unproven = verified
+        .items
+        .iter()
+        .find(|one| one.verdict != Verdict::Pass && !(item == Item::Drill && one.id == CheckId::StoredSnapshot));
+    unproven.map(|one| format!("{} is {}: {}", one.id, one.verdict, one.problems.join(", ")))
 }
 
-fn judged(collected: &Collected, expected: &Expected) -> Vec<Judged> {
-    Item::ALL
-        .map(|item| judge(item, collected.newest.get(&item).map(|found| &found.proof), expected))
-        .into()
+fn outcome_altered(item: Item, found: &Found, document: &Path, key: Option<&PublicKey>) -> Option<String> {
+    let text = std::fs::read_to_string(document).unwrap_or_default();
+    if let Some(key) = key
+        && let Err(why) = is_sealed(&found.folder, &found.proof.run, &text, key)
+    {
+        return Some(why);
+    }
+    if item == Item::Detection
+        && let Some(why) = left_out(&text)
+    {
+        return Some(why);
+    }
+    changed_since(reference::workspace_root(), found.proof.harness_git_sha.as_deref())
 }
 
-fn say(options: &Options, judged: &[Judged], of_people: &[(usize, String)], path: &Path) {
+/// The first fault of the catalogue that a campaign neither injected nor gave a reason for.
+fn left_out(text: &str) -> Option<String> {
+    let catalogue = match Catalogue::load(&[drill::catalogue_folder()]) {
+        Ok(catalogue) => catalogue,
+        Err(error) => return Some(chain(&error)),
+    };
+    let outcome: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let mut known = std::collections::BTreeSet::new();
+    for name in ["faults", "not_staged", "benign"] {
+        let all = outcome["result"][name].as_array().into_iter().flatten();
+        known.extend(all.filter_map(|one| one["id"].as_str()));
+    }
+    let mut all = catalogue.faults.iter().chain(&catalogue.benign);
+    all.find(|fault| !known.contains(fault.id.0.as_str()))
+        .map(|fault| format!("the catalogue's {} was left out", fault.id.0))
+}
+
+fn say(options: &Options, judged: &[Judged], of_people: &[(usize, String)], path: &Path) -> Result<(), String> {
     let open: Vec<&Judged> = judged.iter().filter(|one| !one.ticked).collect();
     if options.json {
         let document = serde_json::json!({
@@ -211,7 +259,5 @@ fn say(options: &Options, judged: &[Judged], of_people: &[(usize, String)], path
         ("report", path.display().to_string()),
     ];
     let outputs = outputs.each_ref().map(|(name, value)| (*name, value.as_str()));
-    if let Err(message) = github::tell(&shown(annotations), &outputs, "") {
-        eprintln!("warning: {message}");
-    }
+    github::tell(&shown(annotations), &outputs, "")
 }

@@ -101,6 +101,9 @@ pub(crate) fn run(options: Options) -> ExitCode {
         }
     }
     let verdict = Verdict::worst(all.iter().map(|evidence| evidence.verdict));
+    if let Err(message) = tell(&options, &all, verdict) {
+        return refuse(ExitCode::Inconclusive, &message);
+    }
     if options.json {
         match all.as_slice() {
             [evidence] if names.len() == 1 => print!("{}", evidence.to_json()),
@@ -118,6 +121,16 @@ pub(crate) fn run(options: Options) -> ExitCode {
     } else {
         verdict.into()
     }
+}
+
+/// Tells GitHub of all drills; its outputs are of the one that decides.
+fn tell(options: &Options, all: &[Evidence], verdict: Verdict) -> Result<(), String> {
+    let Some(deciding) = all.iter().find(|evidence| evidence.verdict == verdict) else {
+        return Ok(());
+    };
+    let folder = reference::runs_folder().join(&deciding.run.id);
+    let path = options.reports.join(report::file_of(&deciding.run.drill));
+    github::tell_drills(all, deciding, &folder, &path)
 }
 
 /// Runs one drill and writes its report; `None` where the command has to run itself again with containers.
@@ -169,7 +182,7 @@ fn close(options: &Options, evidence: &Evidence, runs: &Path, key: Option<&SealK
         eprintln!("evidence: {}", folder.join("evidence.json").display());
         eprintln!("report:   {}", path.display());
     }
-    written.and_then(|()| github::tell_drill(evidence, &folder, &path))
+    written
 }
 
 fn request(options: &Options, name: &str) -> Result<DrillRequest, String> {

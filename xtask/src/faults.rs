@@ -9,7 +9,7 @@ use recovery_drills::drills::context::{DrillRequest, Progress, Quiet, broken_run
 use recovery_drills::drills::detection::{self, Campaign};
 use recovery_drills::drills::score::Score;
 use recovery_drills::evidence::{
-    CheckId, CommandOutcome, Finding, Level, annotation, lower_bound_percent, upper_bound_percent,
+    CheckId, CommandOutcome, FEWEST_CLEAN_RUNS, Finding, Level, annotation, lower_bound_percent, upper_bound_percent,
 };
 use recovery_drills::faults::catalogue::{Catalogue, Wanted};
 use recovery_drills::report::github::shown;
@@ -17,9 +17,6 @@ use std::path::PathBuf;
 
 /// Budget of the recovery time in every trial, in milliseconds.
 const RTO_LIMIT_MS: u64 = 10_000;
-
-/// Whole clean drills where nobody says how many.
-const CLEAN_RUNS: u64 = 20;
 
 /// Flags of `faults`.
 #[derive(clap::Args)]
@@ -129,7 +126,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
         catalogue,
         clean_runs: options
             .clean_runs
-            .unwrap_or(if options.random > 0 { 0 } else { CLEAN_RUNS }),
+            .unwrap_or(if options.random > 0 { 0 } else { FEWEST_CLEAN_RUNS }),
         jobs: options.jobs,
         at_rest: options.at_rest,
         random: options.random,

@@ -4,6 +4,7 @@ use crate::exit::ExitCode;
 use crate::refuse;
 use recovery_drills::cadence::collect::collect;
 use recovery_drills::evidence::Verdict;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -37,6 +38,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 }
 
 fn told(options: &Options) -> Result<String, String> {
+    // Somebody's own issue may bear the label: ours has the title too.
+    let ours = format!(".[] | select(.title == {TITLE:?}) | .number");
     let found = gh(&[
         "issue",
         "list",
@@ -45,11 +48,11 @@ fn told(options: &Options) -> Result<String, String> {
         "--state",
         "open",
         "--limit",
-        "1",
+        "50",
         "--json",
-        "number",
+        "number,title",
         "--jq",
-        ".[].number",
+        &ours,
     ])?;
     let open = found.lines().next().map(str::trim).filter(|number| !number.is_empty());
     let body = body(options);
@@ -85,20 +88,30 @@ fn body(options: &Options) -> String {
         "failure" => "The scheduled recovery drill did not pass.\n".to_owned(),
         other => format!("The scheduled recovery drill was {other}, so nothing is proven.\n"),
     };
-    let collected = collect(&options.evidence);
-    if collected.newest.is_empty() {
+    let all = collect(&options.evidence);
+    if all.is_empty() {
         text.push_str("\nNo evidence was left.\n");
     }
-    for found in collected.newest.values() {
+    let mut met = BTreeSet::new();
+    // The newest of each kind and environment.
+    for found in all
+        .iter()
+        .filter(|found| met.insert((&found.items, &found.proof.environments)))
+    {
         let proof = &found.proof;
         let word = if proof.verdict == Verdict::Pass {
             "passed"
         } else {
             "did not pass"
         };
+        let of = match proof.environments.as_slice() {
+            [] => String::new(),
+            names => format!(" of {}", names.join(", ")),
+        };
+        let titles: Vec<&str> = found.items.iter().map(|item| item.title()).collect();
         text.push_str(&format!(
-            "\n- {} {word} ({}): {}, run `{}`",
-            found.item.title(),
+            "\n- {}{of} {word} ({}): {}, run `{}`",
+            titles.join(" or "),
             proof.verdict,
             proof.summary.replace(['\n', '`'], " "),
             proof.run

@@ -26,6 +26,7 @@ mod verify;
 
 use clap::{Parser, Subcommand};
 use exit::ExitCode;
+use recovery_drills::evidence::{Level, annotation};
 
 /// Proves that a Beam directory and message bus can be recovered from their backups.
 #[derive(Parser)]
@@ -125,5 +126,10 @@ fn quiet_on_closed_output() {
 /// Prints an error as every command does and returns the code for it.
 fn refuse(code: ExitCode, message: &str) -> ExitCode {
     eprintln!("error: {message}");
+    if github::is_here() {
+        eprintln!("{}", annotation(Level::Error, None, "cargo xtask", message));
+        // What cannot be told in the summary stands in the log.
+        let _ = github::tell(&[], &[], &format!("**Error:** {}\n", message.replace(['<', '\n'], " ")));
+    }
     code
 }

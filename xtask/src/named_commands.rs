@@ -1,6 +1,7 @@
-//! Commands that workflows and documents name: each has to be one of this program's, with options that it has.
+//! Commands that workflows and documents name: each has to be one of this program's, with options that it has; also those
+//! that steps ask of the composite action.
 
-use crate::Arguments;
+use crate::{Arguments, action};
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use std::path::Path;
@@ -14,6 +15,7 @@ pub(crate) fn check(name: &Path, text: &str, found: &mut Vec<String>) {
     if name.ends_with("CHANGELOG.md") {
         return;
     }
+    check_steps(name, text, found);
     for (index, line) in text.lines().enumerate() {
         for call in CALLS {
             for part in line.split(call).skip(1) {
@@ -28,6 +30,78 @@ pub(crate) fn check(name: &Path, text: &str, found: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// Where a step uses the composite action.
+const ACTIONS: [&str; 2] = ["uses: ./recovery-drills-harness", "uses: OWNER/recovery-drills@"];
+
+/// Inputs that the action itself reads.
+const OF_THE_ACTION: &[&str] = &["artifact"];
+
+/// Adds what a step asks of the composite action and cannot be had.
+fn check_steps(name: &Path, text: &str, found: &mut Vec<String>) {
+    let lines: Vec<&str> = text.lines().collect();
+    for (index, line) in lines.iter().enumerate() {
+        let Some(column) = ACTIONS.iter().find_map(|action| line.find(action)) else {
+            continue;
+        };
+        let inputs = inputs(&lines[index + 1..], column);
+        if let Some(problem) = step_problem(inputs) {
+            found.push(format!(
+                "{}:{}: this step of the action: {problem}",
+                name.display(),
+                index + 1
+            ));
+        }
+    }
+}
+
+/// The inputs below `with:` of the step whose keys stand at this column.
+fn inputs(lines: &[&str], column: usize) -> Vec<(String, String)> {
+    let mut inputs = Vec::new();
+    let mut is_with = false;
+    for line in lines {
+        let indent = line.len() - line.trim_start().len();
+        let text = line.trim();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        if indent < column || text.starts_with("- ") {
+            break;
+        }
+        if indent == column {
+            is_with = text == "with:";
+            continue;
+        }
+        if let Some((key, value)) = text.split_once(':').filter(|_| is_with) {
+            let value = value.split(" #").next().unwrap_or_default().trim().trim_matches('"');
+            inputs.push((key.replace('-', "_"), value.to_owned()));
+        }
+    }
+    inputs
+}
+
+fn step_problem(inputs: Vec<(String, String)>) -> Option<String> {
+    let known = |name: &String| !OF_THE_ACTION.contains(&name.as_str());
+    let inputs: Vec<_> = inputs.into_iter().filter(|(name, _)| known(name)).collect();
+    let is_variable = |value: &String| value.contains("${{");
+    let given: Vec<(String, String)> = inputs
+        .iter()
+        .map(|(name, value)| {
+            let value = if is_variable(value) {
+                "1".to_owned()
+            } else {
+                value.clone()
+            };
+            (name.clone(), value)
+        })
+        .filter(|(name, _)| !name.ends_with("_image"))
+        .collect();
+    let words = match action::arguments(&given) {
+        Ok(words) => words,
+        Err(message) => return Some(message),
+    };
+    of_parser(&words, inputs.iter().any(|(_, value)| is_variable(value)))
 }
 
 /// The words of one command line, up to what ends it in a shell or in a text.
@@ -70,12 +144,20 @@ fn problem(text: &str) -> Option<String> {
     if words.is_empty() {
         return None;
     }
-    let error = Arguments::try_parse_from(std::iter::once("xtask".to_owned()).chain(words)).err()?;
-    // Values of a document or variables of a workflow stand for real ones.
-    let is_unknown = matches!(
-        error.kind(),
-        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict
-    );
+    // Words in capitals of a document, and variables of a workflow, stand for real values.
+    let stands_for = |word: &String| word.contains('$') || word.chars().any(|c| c.is_ascii_uppercase());
+    let is_cut = text.split('`').next().is_some_and(|call| call.contains('…'));
+    of_parser(&words, is_cut || words.iter().any(stands_for))
+}
+
+fn of_parser(words: &[String], has_variables: bool) -> Option<String> {
+    let words = std::iter::once("xtask").chain(words.iter().map(String::as_str));
+    let error = Arguments::try_parse_from(words).err()?;
+    let is_unknown = match error.kind() {
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict => true,
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => !has_variables,
+        _ => false,
+    };
     is_unknown.then(|| error.to_string().lines().next().unwrap_or_default().to_owned())
 }
 
@@ -106,5 +188,23 @@ mod tests {
             "{}",
             found[1]
         );
+    }
+
+    #[test]
+    fn steps_of_the_action_are_held_against_it() {
+        let good = "  - uses: ./recovery-drills-harness # here\n    with:\n      command: drill\n      environment: ${{ matrix.a }}\n\
+                    \x20     artifact: drill\n  - uses: other\n    with:\n      command: none\n";
+        assert_eq!(problems(good), Vec::<String>::new());
+        for (wrong, word) in [
+            ("command: checklst", "checklst"),
+            ("command: parity\n      seed: 7", "parity takes no seed"),
+            ("command: drill\n      runtime: proces", "proces"),
+        ] {
+            let text = format!("  - uses: ./recovery-drills-harness\n    with:\n      {wrong}\n");
+            let found = problems(&text);
+            assert!(found.len() == 1 && found[0].contains(word), "{wrong}: {found:?}");
+        }
+        let found = problems("run: cargo xtask drill --runtime proces\n");
+        assert_eq!(found.len(), 1, "{found:?}");
     }
 }

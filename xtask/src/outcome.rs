@@ -1,5 +1,6 @@
 //! Leaves a record of a command that is no drill: the schema gate, the fault catalogue.
 
+use crate::verify;
 use recovery_drills::deployment::Service;
 use recovery_drills::drills::context::{DrillRequest, chain, timestamp};
 use recovery_drills::drills::schema_gate;
@@ -75,8 +76,17 @@ pub(crate) fn leave(
         },
         locks,
         result,
-    };
+        digest: String::new(),
+    }
+    .closed();
     let path = outcome.write(&request.runs).map_err(|error| chain(&error))?;
+    let place = path.parent().unwrap_or(Path::new("."));
+    if let Some(key) = verify::seal_key()? {
+        let text =
+            std::fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        key.seal_text(place, &outcome.run.id, &text)
+            .map_err(|error| chain(&error))?;
+    }
     eprintln!("outcome:  {}", path.display());
     Ok(path.parent().map(Path::to_owned))
 }

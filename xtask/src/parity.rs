@@ -75,7 +75,12 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         say(&evidence, &request);
         eprintln!("report:   {}", path.display());
     }
-    let told = github::tell_comparison(&evidence, &request.runs.join(&evidence.run.id), &path);
+    let told = github::tell_comparison(
+        &evidence,
+        &request.subjects,
+        &request.runs.join(&evidence.run.id),
+        &path,
+    );
     match written.and(told) {
         Ok(()) => evidence.verdict.into(),
         Err(message) => refuse(ExitCode::Inconclusive, &message),

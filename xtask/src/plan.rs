@@ -46,11 +46,12 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         Ok(settings) => settings,
         Err(message) => return refuse(ExitCode::Usage, &message),
     };
+    let mut met = std::collections::BTreeSet::new();
     let environments: Vec<&str> = options
         .environments
         .split([',', ' ', '\n'])
         .map(str::trim)
-        .filter(|name| !name.is_empty())
+        .filter(|name| !name.is_empty() && met.insert(*name))
         .collect();
     if environments.is_empty() {
         return refuse(
@@ -78,7 +79,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     let why = match (is_due, is_scheduled) {
         (true, false) => format!("asked for by {}", options.event),
         (true, true) => format!("day {} of the sprint, the schedule's first in it", sprint.day),
-        (false, _) => format!("day {} of the sprint, drilled before in it", sprint.day),
+        (false, _) => format!("day {} of the sprint, not the schedule's first in it", sprint.day),
     };
     let line = format!(
         "sprint {}, {} to {}; a drill is {}due: {why}",

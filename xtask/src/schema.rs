@@ -10,7 +10,7 @@ use recovery_drills::drills::context::{DrillRequest, Progress, Quiet, chain};
 use recovery_drills::drills::reference::workspace_root;
 use recovery_drills::drills::schema_gate::{self, SchemaError};
 use recovery_drills::drills::{self, schema_upgrade};
-use recovery_drills::evidence::CommandOutcome;
+use recovery_drills::evidence::{CommandOutcome, Verdict};
 use recovery_drills::gate::annotations::annotations;
 use recovery_drills::gate::base::{self, Since};
 use recovery_drills::gate::compare::compare;
@@ -115,7 +115,16 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     let observed = match observed(options) {
         Ok(Some(observed)) => observed,
         Ok(None) => return containers::run_again(),
-        Err((code, message)) => return refuse(code, &message),
+        Err((code, message)) => {
+            // A gate that could not look says no longer that nothing changed.
+            if code == ExitCode::Inconclusive
+                && options.check
+                && let Err(also) = could_not_look(options, &folder, &began, &message)
+            {
+                eprintln!("error: {also}");
+            }
+            return refuse(code, &message);
+        }
     };
     match &options.reason {
         Some(reason) => write(&folder, &observed, reason),
@@ -220,6 +229,16 @@ fn check(options: &Options, folder: &Path, observed: &Observed, since: Option<Si
         return refuse(ExitCode::Inconclusive, &message);
     }
     outcome.verdict().into()
+}
+
+fn could_not_look(options: &Options, folder: &Path, began: &Began, message: &str) -> Result<(), String> {
+    let nothing = Outcome::default().to_json();
+    let ended = (
+        Verdict::Inconclusive,
+        format!("no schema could be looked at: {message}"),
+        nothing,
+    );
+    outcome::leave(CommandOutcome::GATE, &request(options)?, began, Some(folder), ended).map(drop)
 }
 
 /// Leaves the record that the cut checklist takes; gives its folder.

@@ -1,5 +1,6 @@
 //! `smoke`: does one environment state the release that was just deployed, and do its surfaces use its API?
 
+use crate::checklist::commit;
 use crate::exit::ExitCode;
 use crate::{drill, environments, github, parity, refuse};
 use recovery_drills::deployment::compared::Aspect;
@@ -29,10 +30,10 @@ pub(crate) struct Options {
     #[arg(long, default_value = "fixtures/environments")]
     environments: PathBuf,
     /// The expected version [default: as the environment says]
-    #[arg(long)]
+    #[arg(long, value_parser = stated)]
     version: Option<String>,
     /// The expected commit, 7 to 40 digits [default: as the environment says]
-    #[arg(long)]
+    #[arg(long, value_parser = commit)]
     sha: Option<String>,
     /// The expected time of deployment, RFC 3339 [default: as the environment says]
     #[arg(long)]
@@ -49,6 +50,15 @@ pub(crate) struct Options {
     /// No closing lines
     #[arg(long)]
     quiet: bool,
+}
+
+/// A text that says something.
+pub(crate) fn stated(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        Err("it is empty; leave the option out where nothing is expected".to_owned())
+    } else {
+        Ok(text.trim().to_owned())
+    }
 }
 
 /// Looks, until it is as expected or the time is over.
@@ -97,7 +107,12 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         parity::say(&evidence, &request);
         eprintln!("report:   {}", path.display());
     }
-    let told = github::tell_comparison(&evidence, &request.runs.join(&evidence.run.id), &path);
+    let told = github::tell_comparison(
+        &evidence,
+        &request.subjects,
+        &request.runs.join(&evidence.run.id),
+        &path,
+    );
     match written.and(told) {
         Ok(()) => evidence.verdict.into(),
         Err(message) => refuse(ExitCode::Inconclusive, &message),

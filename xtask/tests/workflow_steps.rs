@@ -26,6 +26,8 @@ fn step(folder: &Path, arguments: &[&str]) -> Command {
         .env("GITHUB_OUTPUT", folder.join("output"))
         .env("GITHUB_STEP_SUMMARY", folder.join("summary"))
         .env_remove("GITHUB_REPOSITORY")
+        .env_remove("NEXTEST_TEST_NAME")
+        .env("GITHUB_WORKSPACE", environments())
         .stdin(Stdio::null());
     command
 }
@@ -179,7 +181,10 @@ fn a_failed_drill_opens_one_issue_comments_it_and_closes_it_when_it_passes() {
         calls.contains("issue create --title A scheduled recovery drill did not pass --label recovery-drill"),
         "{calls}"
     );
-    assert!(calls.contains("Environment parity did not pass (fail)"), "{calls}");
+    assert!(
+        calls.contains("Environment parity of production, staging did not pass (fail)"),
+        "{calls}"
+    );
 
     let (_, calls) = with_gh(folder.path(), &failed, "7", 0);
     assert!(calls.contains("issue comment 7 --body"), "{calls}");
@@ -270,4 +275,52 @@ fn lines_of_people_survive_and_count() {
         "{page}"
     );
     assert!(text(folder.path(), "output").contains("open=6\n"));
+}
+
+#[test]
+fn what_cannot_be_read_or_has_no_end_opens_its_box() {
+    let folder = folder();
+    parity(folder.path(), "staging.toml");
+    let (_, page) = checklist(folder.path(), &[]);
+    assert!(page.contains("- [x] **Environment parity**"), "{page}");
+    // A later comparison whose record was cut short.
+    parity(folder.path(), "drifted/docs-say-localhost.toml");
+    let outputs = text(folder.path(), "output");
+    let run = outputs
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("evidence="))
+        .expect("a folder");
+    let path = Path::new(run).join("evidence.json");
+    let whole = fs::read_to_string(&path).expect("evidence");
+    fs::write(&path, &whole[..whole.len() / 2]).expect("cut");
+    let (_, page) = checklist(folder.path(), &[]);
+    assert!(page.contains("- [ ] **Environment parity**"), "{page}");
+}
+
+#[test]
+fn a_pinned_key_is_demanded_of_all_evidence() {
+    let folder = folder();
+    parity(folder.path(), "staging.toml");
+    let key = "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=";
+    let output = ran(step(folder.path(), &["checklist"]).env("DRILLS_SEAL_PUBLIC_KEY", key));
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let page = text(folder.path(), "reports/1.0.0-cut-checklist.md");
+    assert!(
+        page.contains("- [ ] **Environment parity**") && page.contains("seal"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_refusal_is_told_to_github() {
+    let folder = folder();
+    let output = ran(&mut step(folder.path(), &["parity", "--environments", "nowhere"]));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        errors(&output).contains("::error title=cargo xtask::"),
+        "{}",
+        errors(&output)
+    );
+    assert!(text(folder.path(), "summary").contains("**Error:**"));
 }
