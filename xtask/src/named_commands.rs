@@ -198,13 +198,13 @@ mod tests {
         for (wrong, word) in [
             ("command: checklst", "checklst"),
             ("command: parity\n      seed: 7", "parity takes no seed"),
-            ("command: drill\n      runtime: proces", "proces"),
+            ("command: drill\n      runtime: procedure", "procedure"),
         ] {
             let text = format!("  - uses: ./recovery-drills-harness\n    with:\n      {wrong}\n");
             let found = problems(&text);
             assert!(found.len() == 1 && found[0].contains(word), "{wrong}: {found:?}");
         }
-        let found = problems("run: cargo xtask drill --runtime proces\n");
+        let found = problems("run: cargo xtask drill --runtime procedure\n");
         assert_eq!(found.len(), 1, "{found:?}");
     }
 }
