@@ -5,7 +5,6 @@
 use crate::exit::ExitCode;
 use crate::snapshot::{Create, Prune, Restore, Verify, take};
 use crate::{drill, refuse};
-use recovery_drills::drills::context::chain;
 use recovery_drills::drills::reference;
 use recovery_drills::evidence::Secrets;
 use recovery_drills_store::address::{AccessError, Address, Patience, Store, parse};
@@ -38,7 +37,18 @@ fn told(error: &dyn std::error::Error) -> String {
             secrets.add(&value);
         }
     }
-    secrets.redact(&chain(error))
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        // The client of the object store says its causes in its own text already.
+        let said = source.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = source.source();
+    }
+    secrets.redact(&text)
 }
 
 fn access(error: &AccessError) -> ExitCode {

@@ -105,3 +105,37 @@ fn what_cannot_be_used_is_said_before_anything_is_done() {
     ends(at, 1, &["snapshot", "restore", "file:store", "--to", "back"]);
     assert!(!at.join("back").exists());
 }
+
+#[test]
+fn a_drill_refuses_an_old_a_cut_and_a_damaged_backup_before_it_starts_anything() {
+    let folder = stored();
+    let at = folder.path();
+    let whole = fs::read(at.join("store/recovery-drill-store.json")).expect("read");
+    fs::write(at.join("no-archive"), whole).expect("written");
+    ends(at, 2, &["drill", "--from", "no-archive"]);
+    let packed = Command::new("tar")
+        .args(["-czf", "backup.tgz", "-C", &recorded(), "."])
+        .current_dir(at)
+        .status();
+    assert!(packed.expect("tar runs").success());
+    let bytes = fs::read(at.join("backup.tgz")).expect("read");
+    fs::write(at.join("cut.tgz"), &bytes[..bytes.len() - 4_096]).expect("written");
+    assert!(ends(at, 1, &["drill", "--from", "cut.tgz"]).contains("damaged or cut"));
+    fs::create_dir(at.join("old")).expect("made");
+    for name in ["beam-directory.db", "beam-bus.sqlite", "beam-bus.sqlite-wal"] {
+        fs::copy(Path::new(&recorded()).join(name), at.join("old").join(name)).expect("copied");
+        let file = fs::File::options()
+            .write(true)
+            .open(at.join("old").join(name))
+            .expect("opened");
+        let then = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        file.set_modified(then).expect("set");
+    }
+    assert!(ends(at, 1, &["drill", "--from", "old", "--max-age", "36h"]).contains("too old"));
+    ends(at, 2, &["drill", "--from", "file:store/2020-01-01T00-00-00-000Z"]);
+    let part = fs::read_dir(at.join("store/parts")).expect("listed").flatten().next();
+    fs::write(part.expect("a part").path(), "damaged").expect("written");
+    assert!(ends(at, 1, &["drill", "--from", "file:store"]).contains("is damaged"));
+    let left = fs::read_dir(at.join("target/drills/given")).map_or(0, Iterator::count);
+    assert_eq!(left, 0);
+}
