@@ -34,7 +34,7 @@ fn can_touch_a_schema(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     let (folders, name) = parts.split_at(parts.len().saturating_sub(1));
     let name = name.first().copied().unwrap_or_default().to_lowercase();
-    let is_read_by_programs = ["fixtures", "src", "xtask", "tests", "containers"];
+    let is_read_by_programs = ["fixtures", "src", "xtask", "tests", "containers", "store"];
     if folders.iter().any(|folder| is_read_by_programs.contains(folder)) {
         return true;
     }

@@ -4,12 +4,16 @@
 
 /// Adopting a plain backup that has no manifest.
 pub mod adopt;
+/// A backup that is a tar.
+pub mod archive;
 /// One plain file from a copy of a raw set.
 pub mod consolidate;
 /// Streaming copies with their hash; atomic placement.
 pub mod copying;
 /// Reading a consolidated database file as untrusted input.
 pub mod database;
+/// When a given backup was taken.
+pub mod dated;
 /// Which rows differ between two databases.
 pub mod difference;
 /// Content digests of rows, tables and databases.

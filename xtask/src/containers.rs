@@ -1,15 +1,12 @@
 //! The container engine, where this build has it; else the same command once more, built with it.
 
 use crate::exit::ExitCode;
-use crate::refuse;
+use crate::features::{Feature, run_again as run_again_with};
 use recovery_drills::drills::context::DrillRequest;
-use recovery_drills::drills::reference;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 use std::time::Duration;
 
 const SOCKET: &str = "unix:///var/run/docker.sock";
@@ -23,19 +20,7 @@ pub(crate) const BUILT_IN: bool = cfg!(feature = "containers");
 
 /// Runs this very command built with the container runtime, in place of this process; returns only when that fails.
 pub(crate) fn run_again() -> ExitCode {
-    eprintln!("building the container runtime, if it is not built yet (some minutes the first time)");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["run", "--quiet", "--manifest-path"]);
-    // Not the project that it is called from, which may be another.
-    command.arg(reference::workspace_root().join("Cargo.toml"));
-    command.args(["--bin", "xtask", "--features", "xtask/containers", "--"]);
-    command.args(std::env::args_os().skip(1));
-    let error = command.exec();
-    refuse(
-        ExitCode::Usage,
-        &format!("cannot run cargo for the container runtime: {error}"),
-    )
+    run_again_with(Feature::Containers)
 }
 
 /// Gives the request its engine, if it needs one; what killed runs left there is removed first.

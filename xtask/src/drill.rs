@@ -2,7 +2,8 @@
 
 use crate::exit::ExitCode;
 use crate::progress::Lines;
-use crate::{containers, environments, github, refuse, report, verify};
+use crate::snapshot::Identity;
+use crate::{containers, environments, github, given, refuse, report, verify};
 use recovery_drills::deployment::Service;
 use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
@@ -41,9 +42,14 @@ pub(crate) struct Options {
     /// Folder of the environment files
     #[arg(long, default_value = "fixtures/environments")]
     environments: PathBuf,
-    /// Drill this snapshot or plain backup instead of a source of the harness's own
+    /// Drill this instead of a source of the harness's own: a snapshot, a plain backup (folder or tar), STORE or STORE/ID
     #[arg(long)]
     from: Option<PathBuf>,
+    /// With --from: fail at once if the backup is older, as 36h or 7d
+    #[arg(long, value_name = "AGE", requires = "from", value_parser = given::age)]
+    max_age: Option<jiff::SignedDuration>,
+    #[command(flatten)]
+    identity: Identity,
     /// With --from: a bus identity file with the agents' private keys, to re-send old nonces
     #[arg(long, requires = "from")]
     keys: Option<PathBuf>,
@@ -135,7 +141,11 @@ fn tell(options: &Options, all: &[Evidence], verdict: Verdict) -> Result<(), Str
 
 /// Runs one drill and writes its report; `None` where the command has to run itself again with containers.
 fn one(options: &Options, name: &str) -> Result<Option<Evidence>, (ExitCode, String)> {
-    let mut request = request(options, name).map_err(|message| (ExitCode::Usage, message))?;
+    let from = options.from.as_deref();
+    let given = from.map(|from| given::local(from, options.identity.file.as_deref(), options.max_age));
+    let given = given.transpose()?;
+    let from = given.as_ref().map(|given| given.path.as_path());
+    let mut request = request(options, name, from).map_err(|message| (ExitCode::Usage, message))?;
     if request.environment.is_in_containers() && !containers::BUILT_IN {
         return Ok(None);
     }
@@ -185,11 +195,11 @@ fn close(options: &Options, evidence: &Evidence, runs: &Path, key: Option<&SealK
     written
 }
 
-fn request(options: &Options, name: &str) -> Result<DrillRequest, String> {
+fn request(options: &Options, name: &str, from: Option<&Path>) -> Result<DrillRequest, String> {
     let subject = Subject {
         environment: options.environment.as_deref(),
         environments: &options.environments,
-        from: options.from.as_deref(),
+        from,
         keys: options.keys.as_deref(),
         directory_identity: options.directory_identity.as_deref(),
         runtime: options.runtime.as_deref(),

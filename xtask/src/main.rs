@@ -8,7 +8,9 @@ mod drill;
 mod environments;
 mod exit;
 mod faults;
+mod features;
 mod github;
+mod given;
 mod issue;
 mod named_commands;
 mod new;
@@ -20,6 +22,8 @@ mod report;
 mod schema;
 mod smoke;
 mod snapshot;
+#[cfg(feature = "store")]
+mod stores;
 mod test;
 mod tidy;
 mod verify;
@@ -69,7 +73,7 @@ enum Command {
     Action(action::Options),
     /// Open, comment or close the one issue of scheduled drills
     Issue(issue::Options),
-    /// Take or verify a snapshot by itself
+    /// Take, store, verify, restore or prune snapshots, without a drill
     #[command(subcommand)]
     Snapshot(snapshot::Command),
     /// Say what this machine can run, and what broken runs left

@@ -5,7 +5,7 @@ use crate::{containers, refuse};
 use std::process::Command;
 
 /// One set of features for everything, so that nothing is built twice.
-const FEATURES: &str = "xtask/containers";
+const FEATURES: &str = "xtask/containers,xtask/store";
 /// What turns skipped container drills into failed ones.
 pub(crate) const REQUIRE: &str = "DRILLS_REQUIRE_CONTAINERS";
 

@@ -1,0 +1,194 @@
+//! Removes snapshots that retention does not keep, and parts that no index names.
+//!
+//! Never the last snapshot that was whole when it was read back; no part while an upload may still need it, and none at all
+//! while one index cannot be read, since nobody knows which parts it names.
+
+use crate::address::{AccessError, Store};
+use crate::layout::{LayoutError, PARTS, PRUNING, SMALL_BYTES, UPLOADS, UnderWay, VERIFIED, index_key, part_name};
+use crate::list::{Entry, list};
+use crate::put::written;
+use crate::retention::Retention;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
+
+/// An upload that began longer ago was given up.
+const UPLOAD_LIMIT: SignedDuration = SignedDuration::from_hours(24);
+
+/// Why nothing, or not everything, was removed.
+#[derive(Debug, thiserror::Error)]
+pub enum PruneError {
+    /// The rules keep nothing.
+    #[error(
+        "no rule of retention; give --keep-last N, --keep-daily N or another, or [snapshots] retention in the environment file"
+    )]
+    NoRule,
+    /// The store could not be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// Its objects could not be used.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+/// What is done with one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fate {
+    /// Which.
+    pub id: String,
+    /// Why it is kept; empty where it is removed.
+    pub kept: Vec<String>,
+}
+
+/// What is removed and what stays; printing it tells what will be done.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Every snapshot, oldest first.
+    pub fates: Vec<Fate>,
+    /// Parts that no kept index names.
+    pub parts: Vec<(String, u64)>,
+    /// Why no part is removed although there are some, if so.
+    pub spared: Option<String>,
+    /// Marks of uploads that were given up.
+    abandoned: Vec<String>,
+}
+
+impl Plan {
+    /// The snapshots that are removed.
+    pub fn removed(&self) -> impl Iterator<Item = &str> {
+        self.fates
+            .iter()
+            .filter(|fate| fate.kept.is_empty())
+            .map(|fate| fate.id.as_str())
+    }
+
+    /// Bytes of the parts that are removed.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// Decides, without changing anything.
+///
+/// # Errors
+/// [`PruneError`].
+pub async fn plan(store: &Store, retention: &Retention, now: Timestamp) -> Result<Plan, PruneError> {
+    if retention.is_empty() {
+        return Err(PruneError::NoRule);
+    }
+    let entries = list(store).await?;
+    let fates = fates(&entries, retention);
+    let is_kept = |id: &str| fates.iter().any(|fate| fate.id == id && !fate.kept.is_empty());
+    let kept = entries.iter().filter(|entry| is_kept(&entry.id));
+    let named: BTreeSet<&String> = kept
+        .filter_map(|entry| entry.index.as_ref().ok())
+        .flat_map(|index| &index.parts)
+        .collect();
+    let mut parts = store.names(PARTS).await?;
+    parts.retain(|(name, _)| part_name(name).is_some() && !named.contains(name));
+    let (under_way, abandoned) = uploads(store, now).await?;
+    let unreadable = entries.iter().find(|entry| entry.index.is_err());
+    let spared = match (unreadable, under_way) {
+        (Some(entry), _) => Some(format!(
+            "the index of {} cannot be read, so nobody knows its parts",
+            entry.id
+        )),
+        (None, Some(since)) => Some(format!(
+            "an upload is under way, or was broken off, since {since}; it is given up after 24 h"
+        )),
+        (None, None) => None,
+    };
+    if spared.is_some() {
+        parts.clear();
+    }
+    Ok(Plan {
+        fates,
+        parts,
+        spared,
+        abandoned,
+    })
+}
+
+fn fates(entries: &[Entry], retention: &Retention) -> Vec<Fate> {
+    let read: Vec<(&Entry, Timestamp)> = entries
+        .iter()
+        .filter_map(|entry| Some((entry, entry.index.as_ref().ok()?.taken_at.parse().ok()?)))
+        .collect();
+    let times: Vec<Timestamp> = read.iter().map(|(_, taken)| *taken).collect();
+    let reasons = retention.reasons(&times);
+    let last_whole = read
+        .iter()
+        .filter(|(entry, _)| entry.was_whole())
+        .max_by_key(|(_, taken)| *taken)
+        .map(|(entry, _)| entry.id.clone());
+    let fate = |entry: &Entry| {
+        let at = read.iter().position(|(other, _)| other.id == entry.id);
+        let mut kept: Vec<String> = match at {
+            Some(at) => reasons[at].iter().map(ToString::to_string).collect(),
+            None => vec!["cannot be read; remove it by hand".to_owned()],
+        };
+        if last_whole.as_ref() == Some(&entry.id) {
+            kept.push("the last verified".to_owned());
+        }
+        Fate {
+            id: entry.id.clone(),
+            kept,
+        }
+    };
+    entries.iter().map(fate).collect()
+}
+
+/// Since when an upload is under way, and the marks of those that were given up.
+async fn uploads(store: &Store, now: Timestamp) -> Result<(Option<String>, Vec<String>), AccessError> {
+    let (mut under_way, mut abandoned) = (None, Vec::new());
+    for (name, _) in store.names(UPLOADS).await? {
+        let key = format!("{UPLOADS}/{name}");
+        let text = match store.read(&key, SMALL_BYTES).await {
+            Ok(text) => text,
+            Err(AccessError::Missing { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        let mark: Option<UnderWay> = serde_json::from_slice(&text).ok();
+        let since = mark.and_then(|mark| Some((mark.since.parse::<Timestamp>().ok()?, mark.since)));
+        match since {
+            Some((at, since)) if now.duration_since(at) < UPLOAD_LIMIT => under_way = Some(since),
+            _ => abandoned.push(key),
+        }
+    }
+    Ok((under_way, abandoned))
+}
+
+/// Removes what a plan made at this moment says, and returns that plan.
+///
+/// # Errors
+/// [`PruneError`]; indexes go before parts, so that what is left of a broken run is never a snapshot with a hole.
+pub async fn prune(store: &Store, retention: &Retention, now: Timestamp) -> Result<Plan, PruneError> {
+    if retention.is_empty() {
+        return Err(PruneError::NoRule);
+    }
+    // Ours first, then a look at uploads; whoever uploads does it the other way round, so one of both sees the other.
+    let mark = UnderWay { since: written(now) };
+    store
+        .write(PRUNING, serde_json::to_vec(&mark).unwrap_or_default())
+        .await?;
+    let pruned = perform(store, retention, now).await;
+    let unmarked = store.remove(PRUNING).await;
+    let plan = pruned?;
+    unmarked?;
+    Ok(plan)
+}
+
+async fn perform(store: &Store, retention: &Retention, now: Timestamp) -> Result<Plan, PruneError> {
+    let plan = plan(store, retention, now).await?;
+    for id in plan.removed() {
+        store.remove(&index_key(id)).await?;
+        store.remove(&format!("{VERIFIED}/{id}.json")).await?;
+    }
+    for (name, _) in &plan.parts {
+        store.remove(&format!("{PARTS}/{name}")).await?;
+    }
+    for key in &plan.abandoned {
+        store.remove(key).await?;
+    }
+    Ok(plan)
+}
