@@ -113,29 +113,23 @@ impl Given {
             })
         };
         let lock_path = lock_beside(&self.output);
-        let made = open(&lock_path)?;
         let (input, output, errors) = match carrier {
             Carrier::Output => {
                 // The same file twice: a lock belongs to one opening of a file.
                 let both = open(&self.output)?;
                 lock(&both);
-                (Stdio::null(), Stdio::from(both), open(&self.output)?)
+                (Stdio::null(), Stdio::from(both), Stdio::from(open(&self.output)?))
             }
             Carrier::Input => {
-                let input = File::open(&lock_path).map_err(|source| GivenError::Files {
-                    name: self.name.clone(),
-                    path: lock_path.clone(),
-                    source,
-                })?;
-                lock(&input);
-                (
-                    Stdio::from(input),
-                    Stdio::from(open(&self.output)?),
-                    open(&self.output)?,
-                )
+                // On the way up nothing of this may stand in the way, a full disk neither.
+                let _ = open(&lock_path);
+                let input = File::open(&lock_path)
+                    .inspect(lock)
+                    .map_or_else(|_| Stdio::null(), Stdio::from);
+                let log = || open(&self.output).map_or_else(|_| Stdio::null(), Stdio::from);
+                (input, log(), log())
             }
         };
-        drop(made);
         let program = self.argv.first().cloned().unwrap_or_default();
         let mut command = Command::new(&program);
         command.args(self.argv.iter().skip(1)).current_dir(&self.cwd);

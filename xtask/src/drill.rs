@@ -2,7 +2,7 @@
 
 use crate::exit::ExitCode;
 use crate::progress::Lines;
-use crate::{attached, containers, environments, github, refuse, report, verify};
+use crate::{attached, containers, environments, github, isolated, refuse, report, verify};
 use recovery_drills::deployment::Service;
 use recovery_drills::deployment::attached::AttachedSource;
 use recovery_drills::deployment::environment::Environment;
@@ -147,6 +147,9 @@ fn one(options: &Options, name: &str) -> Result<Option<Evidence>, (ExitCode, Str
     let mut request = request(options, name).map_err(|message| (ExitCode::Usage, message))?;
     if request.environment.is_in_containers() && !containers::BUILT_IN {
         return Ok(None);
+    }
+    if request.from.is_some() && !request.environment.is_in_containers() {
+        isolated::enter();
     }
     let seal = verify::seal_key().map_err(|message| (ExitCode::Usage, message))?;
     let runtime = runtime().map_err(|message| (ExitCode::Inconclusive, message))?;

@@ -10,6 +10,7 @@ mod environments;
 mod exit;
 mod faults;
 mod github;
+mod isolated;
 mod issue;
 mod named_commands;
 mod new;

@@ -217,16 +217,27 @@ impl Hold {
         self.state.join(format!("{}.{service}.{what}.log", self.record.run))
     }
 
-    /// Lets the source go: it runs again.
-    ///
-    /// # Errors
-    /// [`HoldError::State`].
-    pub fn let_go(&self) -> Result<(), HoldError> {
+    /// Keeps a phase that was entered already in mind, and writes it down if that can be done: on the way up a full disk must
+    /// not keep the source down.
+    pub fn note(&mut self, service: Service, phase: Phase) {
+        self.record.phases[usize::from(service == Service::Bus)] = phase;
+        let _ = self.write();
+    }
+
+    /// Removes what the commands left: no error names it.
+    pub fn forget_outputs(&self) {
         for service in Service::ALL {
             for what in ["stop", "start"] {
                 crate::runtime::attached::forget(&self.output(service, what));
             }
         }
+    }
+
+    /// Lets the source go: it runs again.
+    ///
+    /// # Errors
+    /// [`HoldError::State`].
+    pub fn let_go(&self) -> Result<(), HoldError> {
         let path = self.path();
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(HoldError::State { path, source: error }),

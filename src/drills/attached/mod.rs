@@ -199,6 +199,7 @@ async fn come_back(context: &mut DrillContext, before: &Seen) -> Result<(), Stop
             Ok(((), format!("{after}; the files are its own")))
         })
         .await?;
+    hold.lock().await.forget_outputs();
     let_go(context).await;
     Ok(())
 }
@@ -217,7 +218,6 @@ async fn let_go(context: &mut DrillContext) {
 pub async fn on_every_way_out(context: &mut DrillContext, ended: Result<(), Ending>) -> Result<(), Ending> {
     let Some(hold) = context.hold.clone() else { return ended };
     if !hold.lock().await.record.is_away() {
-        drop(hold);
         let_go(context).await;
         return ended;
     }

@@ -127,7 +127,7 @@ pub(crate) async fn stop(hold: &mut Hold, service: Service) -> Result<Duration, 
     let given = command(hold, service, "stop");
     given.run(Carrier::Output).await?;
     await_quiet(hold.record.source.of(service)).await?;
-    hold.enter(service, Phase::Stopped)?;
+    hold.note(service, Phase::Stopped);
     Ok(began.elapsed())
 }
 
@@ -160,7 +160,7 @@ async fn await_quiet(service: &AttachedService) -> Result<(), MovingError> {
 /// # Errors
 /// [`MovingError`].
 pub(crate) async fn start(hold: &mut Hold, service: Service) -> Result<(), MovingError> {
-    hold.enter(service, Phase::Starting)?;
+    hold.note(service, Phase::Starting);
     let given = command(hold, service, "start");
     let url = hold.record.source.of(service).url.clone();
     let mut child = given.spawn(Carrier::Input)?;
@@ -191,7 +191,7 @@ pub(crate) async fn await_answer(hold: &mut Hold, service: Service) -> Result<Du
     let (began, limit) = (Instant::now(), Duration::from_millis(one.ready_limit_ms));
     loop {
         let Err(last) = answers(&one.url).await else {
-            hold.enter(service, Phase::Running)?;
+            hold.note(service, Phase::Running);
             return Ok(began.elapsed());
         };
         if began.elapsed() > limit {
@@ -252,7 +252,7 @@ async fn bring_one_back(hold: &mut Hold, service: Service) -> Result<String, Mov
             // The stop command may live on although its harness was killed, and its service may be about to end.
             await_end(&hold.output(service, "stop"), Carrier::Output, stop_limit).await;
             if !is_going_down(&one, SETTLED).await? {
-                hold.enter(service, Phase::Running)?;
+                hold.note(service, Phase::Running);
                 return Ok("still runs".to_owned());
             }
             await_quiet(&one).await?;

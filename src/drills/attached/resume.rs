@@ -68,6 +68,7 @@ pub async fn resume(record: HoldRecord) -> Result<Resumed, ResumeError> {
         detail: done.clone(),
     };
     let evidence = close(&folder, step)?;
+    hold.forget_outputs();
     hold.let_go()?;
     let is_left = || folder.join("work").is_dir() && is_abandoned(&folder);
     if is_left() {

@@ -5,7 +5,6 @@ mod pair;
 use crate::pair::{Load, Pair, free_port};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,6 +53,8 @@ fn a_running_pair_under_write_load_is_drilled_and_runs_afterwards() {
     }
     assert!(before > 0, "it was under load");
     let id = evidence["run"]["id"].as_str().expect("an id");
+    let report = std::fs::read_to_string(pair.path("here/reports/1.0.0-recovery-drill.md")).expect("a report");
+    assert!(report.contains("| Outage of the source | "), "{report}");
     let verified = run(&mut pair.xtask(&["verify", id]));
     assert_ends(&verified, 0, "");
     assert_eq!(pair.held(), 0);
@@ -333,4 +334,59 @@ fn restored_instances_with_real_data_get_no_key_to_reach_others_with() {
     let path = pair.path("own.toml").display().to_string();
     run(&mut pair.xtask(&["drill", "--environment", &path, "--no-self-test"]));
     assert!(connections.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn a_given_backup_is_restored_in_a_network_of_its_own_where_the_system_has_them() {
+    let pair = Pair::new();
+    let own = format!(
+        "name = \"own\"\nproduction = true\n[directory]\ncommand = [{0:?}, \"directory\"]\n[bus]\ncommand = [{0:?}, \"bus\"]\n",
+        pair.binary.display().to_string()
+    );
+    std::fs::write(pair.path("own.toml"), own).expect("written");
+    let path = pair.path("own.toml").display().to_string();
+    let given = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/snapshots/at-rest");
+    let arguments = [
+        "drill",
+        "--environment",
+        &path,
+        "--from",
+        given,
+        "--no-self-test",
+        "--json",
+    ];
+    let mut probe = Command::new("unshare");
+    probe.args([
+        "--user",
+        "--map-root-user",
+        "--net",
+        "--",
+        "ip",
+        "link",
+        "set",
+        "lo",
+        "up",
+    ]);
+    probe.stderr(Stdio::null());
+    let has_namespaces = probe.status().is_ok_and(|status| status.success());
+    let output = run(&mut pair.xtask(&arguments));
+    if has_namespaces {
+        assert_ends(&output, 0, "verdict: pass");
+        let evidence: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
+        let isolation = evidence["run"]["isolation"].as_str().expect("stated");
+        assert_eq!(isolation, "network namespace with only the loopback interface");
+    } else {
+        // Production data behind open ports is refused.
+        assert_ends(&output, 2, "--accept-open-ports");
+    }
+    // As on a system that refuses namespaces.
+    let refused = run(pair.xtask(&arguments).env("DRILLS_IN_OWN_NETWORK", "1"));
+    assert_ends(&refused, 2, "--accept-open-ports");
+    let mut accepted = arguments.to_vec();
+    accepted.push("--accept-open-ports");
+    let output = run(pair.xtask(&accepted).env("DRILLS_IN_OWN_NETWORK", "1"));
+    assert_ends(&output, 0, "verdict: pass");
+    let evidence: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
+    let isolation = evidence["run"]["isolation"].as_str().expect("stated");
+    assert!(isolation.contains("WARNING"), "{isolation}");
 }
