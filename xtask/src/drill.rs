@@ -167,7 +167,11 @@ fn one(options: &Options, name: &str) -> Result<Option<Evidence>, (ExitCode, Str
             request.drill, request.environment.name, request.seed
         );
     }
-    let performed = runtime.block_on(drills::perform(request, progress, interrupted()));
+    let performed = runtime.block_on(async {
+        // Before the first action, so that no signal finds the harness unprepared.
+        let stop = armed();
+        drills::perform(request, progress, stop).await
+    });
     let evidence = performed.map_err(|usage| (ExitCode::Usage, usage.to_string()))?;
     close(options, &evidence, &runs, seal.as_ref()).map_err(|message| (ExitCode::Fail, message))?;
     Ok(Some(evidence))
@@ -353,13 +357,22 @@ pub(crate) fn git_sha() -> Option<String> {
 
 /// Ends when the user presses Ctrl-C or the system asks to stop.
 pub(crate) async fn interrupted() {
-    let (Ok(mut terminate), Ok(mut hang_up)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-        // A terminal that is closed.
-        _ = hang_up.recv() => {}
+    armed().await;
+}
+
+/// The same, with its signals caught from now on; needs the async runtime.
+fn armed() -> impl Future<Output = ()> {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let caught = kinds.map(signal);
+    async move {
+        let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)] = caught else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            // A terminal that is closed.
+            _ = hang_up.recv() => {}
+        }
     }
 }

@@ -135,11 +135,11 @@ fn names_table(path: &Path, table: &str) -> bool {
     if file.take(SEARCHED_BYTES).read_to_end(&mut bytes).is_err() {
         return false;
     }
-    let (word, name) = (b"CREATE TABLE", table.as_bytes());
-    bytes.windows(word.len()).enumerate().any(|(at, window)| {
-        let rest = &bytes[at + word.len()..];
-        let near = &rest[..rest.len().min(name.len() + 24)];
-        window == word && near.windows(name.len()).any(|window| window == name)
+    let text = String::from_utf8_lossy(&bytes);
+    let mut made = text.match_indices("CREATE TABLE");
+    made.any(|(at, _)| {
+        let near: String = text[at..].chars().take(36 + table.len()).collect();
+        near.contains(table)
     })
 }
 
