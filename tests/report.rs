@@ -101,6 +101,8 @@ fn passed() -> Evidence {
             lost_writes: Some(0),
             oldest_lost_age_ms: None,
             rpo_limit_writes: Some(0),
+            outage_ms: None,
+            max_outage_ms: None,
         },
         polarity: Polarity {
             proven: Some(true),

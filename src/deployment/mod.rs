@@ -2,6 +2,8 @@
 //!
 //! Pure functions on text, rows and maps; never HTTP, a process or a clock.
 
+/// A source that runs by itself, stopped and started by its own commands.
+pub mod attached;
 /// What a comparison of environments looks at.
 pub mod compared;
 /// An environment file, parsed and validated.

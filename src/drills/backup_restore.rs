@@ -4,12 +4,12 @@ use crate::checks::credentials;
 use crate::checks::expectation::Objects;
 use crate::client::Access;
 use crate::drills::base::Earlier;
-use crate::drills::context::{Base, DrillContext};
+use crate::drills::context::{Base, DrillContext, UsageError};
 use crate::drills::instances::{Deployment, Source};
 use crate::drills::restoring::Prepared;
 use crate::drills::source::{Ended, Written};
 use crate::drills::taking::Taken;
-use crate::drills::{Ending, at_rest, base, direction, proving, reads, restoring, source, taking};
+use crate::drills::{Ending, at_rest, attached, base, direction, proving, reads, restoring, source, taking};
 use crate::evidence::CheckId;
 use crate::seed::Seeded;
 use crate::seed::under_way::UnderWay;
@@ -21,9 +21,10 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// [`Ending::Usage`] before anything was started; [`Ending::Stop`] when a step cannot be done.
 pub async fn run(context: &mut DrillContext) -> Result<(), Ending> {
-    let ended = match context.request.from.clone() {
-        None => Box::pin(from_source(context)).await,
-        Some(from) => Box::pin(from_backup(context, from)).await,
+    let ended = match (context.request.from.clone(), context.request.attached.clone()) {
+        (Some(from), _) => Box::pin(from_backup(context, from)).await,
+        (None, Some(source)) => Box::pin(attached::run(context, source)).await,
+        (None, None) => Box::pin(from_source(context)).await,
     };
     source::keep_logs(context);
     ended
@@ -206,16 +207,13 @@ async fn from_backup(context: &mut DrillContext, from: PathBuf) -> Result<(), En
 /// # Errors
 /// As [`run`].
 pub async fn take_given(context: &mut DrillContext, from: &Path) -> Result<Taking, Ending> {
+    if let Some(problem) = context.request.refused_isolation() {
+        return Err(UsageError(problem).into());
+    }
     let mut deployment = source::deployment(context).await?;
     proving::name_components(context, &deployment);
     let taken = taking::from_backup(context, from, &mut deployment).await?;
-    context.not_asked(
-        CheckId::Rpo.name(),
-        "no ledger: the harness did not write this backup's data",
-    );
-    for table in taken.empty_tables() {
-        context.not_asked(format!("{}: {table}", CheckId::Content), "no rows in this backup");
-    }
+    without_ledger(context, &taken);
     let prepared = restoring::prove_clean(context, &mut deployment, &[], None).await?;
     Ok(Taking {
         deployment,
@@ -223,6 +221,17 @@ pub async fn take_given(context: &mut DrillContext, from: &Path) -> Result<Takin
         prepared,
         written: None,
     })
+}
+
+/// What is not asked of data that somebody else wrote.
+pub fn without_ledger(context: &mut DrillContext, taken: &Taken) {
+    context.not_asked(
+        CheckId::Rpo.name(),
+        "no ledger: the harness did not write this backup's data",
+    );
+    for table in taken.empty_tables() {
+        context.not_asked(format!("{}: {table}", CheckId::Content), "no rows in this backup");
+    }
 }
 
 /// Restores, compares, starts, proves: the same for every kind of set.

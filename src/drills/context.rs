@@ -1,10 +1,12 @@
 //! What every drill needs: clock, seed, folders, secrets, evidence, progress, the time limit. No step of any procedure.
 
 use crate::deployment::Service;
+use crate::deployment::attached::AttachedSource;
 use crate::deployment::environment::Environment;
 use crate::deployment::environment::RuntimeKind;
-use crate::deployment::release::Release;
+use crate::drills::attached::hold::Hold;
 use crate::drills::clock::{Clock, Moment};
+use crate::drills::empty_evidence::empty;
 use crate::drills::instances::Containers;
 pub(crate) use crate::drills::run_folder::private_folder;
 use crate::drills::run_folder::{OWNER, own};
@@ -12,8 +14,7 @@ pub use crate::drills::run_folder::{broken_runs, clean_broken_run, is_abandoned,
 use crate::drills::self_test::SelfTest;
 use crate::drills::stages::Stages;
 use crate::evidence::{
-    Chain, CheckId, CheckRecord, Component, Detection, Evidence, Harness, Judgement, NotAsked, Objectives, Polarity,
-    Run, Secrets, Step, StepOutcome, Verdict,
+    CheckId, CheckRecord, Component, Evidence, Judgement, NotAsked, Secrets, Step, StepOutcome, Verdict,
 };
 use crate::runtime::engine::{Engine, Mount, Owner};
 use std::fs;
@@ -21,6 +22,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// What a caller asks for.
 #[derive(Debug, Clone)]
@@ -31,6 +33,10 @@ pub struct DrillRequest {
     pub environment: Environment,
     /// A snapshot or plain backup to drill instead of a source of the harness's own.
     pub from: Option<PathBuf>,
+    /// A source that runs already, to drill instead of one of the harness's own.
+    pub attached: Option<AttachedSource>,
+    /// What the operator agreed to.
+    pub consent: Consent,
     /// Private keys of agents, for nonces under `--from`: a bus identity file.
     pub keys: Option<PathBuf>,
     /// What the directory called itself when the backup was taken, for backups without a manifest.
@@ -68,6 +74,23 @@ pub struct DrillRequest {
     pub forced_pass: Option<CheckId>,
 }
 
+/// What the operator agreed to on the command line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Consent {
+    /// A production environment may be stopped.
+    pub yes: bool,
+    /// A restored copy of production data may listen on ports that are not isolated.
+    pub accept_open_ports: bool,
+}
+
+impl DrillRequest {
+    /// Whether the data are somebody else's: then there is no ledger, and the rows of the backup say what is expected.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.from.is_some() || self.attached.is_some()
+    }
+}
+
 /// What the harness's own source is made of, and how it ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Base {
@@ -94,6 +117,9 @@ pub struct Stop {
     /// Why, with the chain of causes.
     pub cause: String,
 }
+
+/// The evidence of a run that holds an attached source, as of its last step.
+pub(crate) const UNFINISHED: &str = "unfinished.json";
 
 /// Told of every step as it begins and ends.
 pub trait Progress: Send + Sync {
@@ -140,6 +166,8 @@ pub struct DrillContext {
     pub outage_began: Option<Instant>,
     /// Where the RTO counts from: the first stop request, under `--from` the start of the restore.
     pub recovery_began: Option<Moment>,
+    /// An attached source, from before its first stop until it is proven to be back.
+    pub hold: Option<Arc<Mutex<Hold>>>,
     progress: Box<dyn Progress>,
     began: Instant,
     deadline: tokio::time::Instant,
@@ -195,7 +223,7 @@ impl DrillContext {
         }
         let owner = own(&folders.run);
         let limit = Duration::from_millis(request.environment.time_limit_ms);
-        let evidence = empty_evidence(&request, id);
+        let evidence = empty(&request, id);
         Ok(DrillContext {
             clock: request.stages.clock(),
             folders,
@@ -203,6 +231,7 @@ impl DrillContext {
             evidence,
             outage_began: None,
             recovery_began: None,
+            hold: None,
             progress,
             began: Instant::now(),
             deadline: tokio::time::Instant::now() + limit,
@@ -223,17 +252,32 @@ impl DrillContext {
     where
         E: std::error::Error,
     {
+        let limit_ms = self.request.environment.time_limit_ms;
+        let deadline = self.deadline;
+        let limited = async {
+            match tokio::time::timeout_at(deadline, Box::pin(work)).await {
+                Ok(Ok(done)) => Ok(done),
+                Ok(Err(error)) => Err(chain(&error)),
+                Err(_) => Err(format!(
+                    "the drill's time limit of {limit_ms} ms passed; raise time_limit_ms or find what hangs"
+                )),
+            }
+        };
+        self.recorded(name, limited).await
+    }
+
+    /// Does one step however late it is, and records it with its time: what has to be done on every way out.
+    ///
+    /// # Errors
+    /// [`Stop`] when the step fails.
+    pub(crate) async fn recorded<T>(
+        &mut self,
+        name: &str,
+        work: impl Future<Output = Result<(T, String), String>>,
+    ) -> Result<T, Stop> {
         self.progress.begins(name);
         let (started_at, began) = (timestamp(self.clock.now()), Instant::now());
-        let ended = tokio::time::timeout_at(self.deadline, Box::pin(work)).await;
-        let result = match ended {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => Err(chain(&error)),
-            Err(_) => Err(format!(
-                "the drill's time limit of {} ms passed; raise time_limit_ms or find what hangs",
-                self.request.environment.time_limit_ms
-            )),
-        };
+        let result = work.await;
         let (outcome, detail) = match &result {
             Ok((_, detail)) => (StepOutcome::Done, detail.clone()),
             Err(cause) => (StepOutcome::Failed, cause.clone()),
@@ -249,6 +293,10 @@ impl DrillContext {
         };
         self.progress.ended(&step);
         self.evidence.steps.push(step);
+        if self.hold.is_some() {
+            // What a killed run leaves for `drill --resume`; the source's way back must not depend on it.
+            let _ = self.evidence.write(&self.folders.run.join(UNFINISHED));
+        }
         result.map(|(value, _)| value).map_err(|cause| Stop {
             step: name.to_owned(),
             cause: self.fit_to_show(&cause),
@@ -380,6 +428,7 @@ impl DrillContext {
         evidence.run.finished_at = Some(now());
         evidence.run.duration_ms = milliseconds(self.began.elapsed());
         evidence.close();
+        let _ = fs::remove_file(self.folders.run.join(UNFINISHED));
         if !self.request.keep {
             // Left-overs are found by `doctor` and removed at the next start.
             let _ = fs::remove_dir_all(&self.folders.work);
@@ -399,63 +448,4 @@ impl DrillContext {
 #[must_use]
 pub fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What keeps clean and restored instances apart from everything but the harness.
-fn isolation(request: &DrillRequest) -> &'static str {
-    match request.environment.directory.runtime {
-        RuntimeKind::Container => "own network, ports published on the loopback address; outgoing connections are open",
-        RuntimeKind::Process | RuntimeKind::Attached => "none",
-    }
-}
-
-fn empty_evidence(request: &DrillRequest, id: String) -> Evidence {
-    Evidence {
-        format: Evidence::FORMAT.to_owned(),
-        verdict: Verdict::Inconclusive,
-        reasons: Vec::new(),
-        run: Run {
-            id,
-            drill: request.drill.clone(),
-            environment: request.environment.name.clone(),
-            runtime: request.environment.directory.runtime.word().to_owned(),
-            isolation: isolation(request).to_owned(),
-            seed: request.seed,
-            started_at: now(),
-            finished_at: None,
-            duration_ms: 0,
-            interrupted: false,
-            outage_began: false,
-            stopped_in: None,
-            harness: Harness {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                git_sha: request.harness_git_sha.clone(),
-            },
-            command: request.command.clone(),
-            from: request.from.as_ref().map(|from| from.display().to_string()),
-            release: Release::default(),
-        },
-        environments_reset: Vec::new(),
-        commands: Vec::new(),
-        components: Vec::new(),
-        steps: Vec::new(),
-        snapshots: Vec::new(),
-        checks: Vec::new(),
-        not_asked: Vec::new(),
-        objectives: Objectives {
-            rto_limit_ms: request.environment.rto_limit_ms,
-            rpo_limit_writes: Some(request.environment.rpo_limit_writes),
-            ..Objectives::default()
-        },
-        polarity: Polarity::default(),
-        detection: Detection {
-            not_measured: Some(if request.self_test.is_on() {
-                "the drill ended before".to_owned()
-            } else {
-                "skipped".to_owned()
-            }),
-            ..Detection::default()
-        },
-        chain: Chain::default(),
-    }
 }

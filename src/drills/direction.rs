@@ -50,11 +50,19 @@ pub async fn judge(
     };
     let at_end = context
         .step("look at the source's files once more", async {
-            let witnesses: Result<Vec<_>, CopyError> = taken.source_sets.iter().map(polarity::witness).collect();
+            let witnesses: Result<Vec<_>, CopyError> = match &taken.at_restart {
+                Some(witnesses) => Ok(witnesses.to_vec()),
+                None => taken.source_sets.iter().map(polarity::witness).collect(),
+            };
             let files: usize = witnesses
                 .as_ref()
                 .map_or(0, |all| all.iter().map(|one| one.files.len()).sum());
-            Ok::<_, RestoringError>((witnesses, format!("{files} files, read as bytes")))
+            let when = if taken.at_restart.is_some() {
+                "before the source's restart"
+            } else {
+                "now"
+            };
+            Ok::<_, RestoringError>((witnesses, format!("{files} files, read as bytes {when}")))
         })
         .await?;
     let judgement = match at_end {

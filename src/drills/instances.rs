@@ -49,6 +49,8 @@ pub struct Deployment {
     pub overrides: [Override; 2],
     /// Where containers run, if the environment asks for them.
     pub containers: Option<Containers>,
+    /// Whether the data are somebody else's: then no instance gets a key by which it would reach others.
+    pub has_real_data: bool,
 }
 
 /// Where the containers of a run are, and whose they are.

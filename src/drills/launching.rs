@@ -4,6 +4,7 @@ use crate::deployment::Service;
 use crate::deployment::environment::{RuntimeKind, ServiceSettings, fill_in};
 use crate::drills::context::UsageError;
 use crate::drills::instances::{Containers, Deployment};
+use crate::drills::isolation::is_outbound;
 use crate::runtime::engine::ContainerLaunch;
 use crate::runtime::ports;
 use crate::runtime::process::Launch;
@@ -262,6 +263,7 @@ impl Deployment {
     fn variables(&self, service: Service, values: &BTreeMap<&'static str, String>) -> BTreeMap<String, String> {
         let mut variables = self.documented_variables(service, values);
         let given = self.environment.service(service).env.iter();
+        let given = given.filter(|(key, _)| !self.has_real_data || !is_outbound(key));
         variables.extend(given.map(|(key, value)| (key.clone(), fill_in(value, values))));
         let other = &self.overrides[usize::from(service == Service::Bus)];
         variables.retain(|key, _| !other.unset.contains(key));
@@ -348,7 +350,7 @@ fn listens_on(settings: &ServiceSettings) -> Option<u16> {
 }
 
 /// The program's file, searched for as `execvp` would.
-fn find_program(program: &str, cwd: Option<&Path>) -> Option<PathBuf> {
+pub(crate) fn find_program(program: &str, cwd: Option<&Path>) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let runnable = |path: &Path| {
         path.metadata()

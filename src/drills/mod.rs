@@ -2,6 +2,8 @@
 
 /// Checks that look at files only.
 pub mod at_rest;
+/// A source that runs already: stopped, copied, started again at once.
+pub mod attached;
 /// Stop, snapshot, start clean, restore, prove.
 pub mod backup_restore;
 /// What a seeded source gets before it is the source: ballast, calls under way.
@@ -16,6 +18,7 @@ pub mod context;
 pub mod detection;
 /// Backup polarity.
 pub mod direction;
+mod empty_evidence;
 /// Faults between environments.
 mod environments;
 /// Services started for a comparison of environments.
@@ -28,6 +31,8 @@ mod hooks;
 pub mod injecting;
 /// Pairs of instances and how they are launched.
 pub mod instances;
+/// What keeps instances apart from others.
+pub mod isolation;
 /// How instances are launched.
 mod launching;
 /// What comes of a fault that no drill judges.
@@ -133,6 +138,7 @@ pub async fn perform(
             }
         }
     };
+    let ended = Box::pin(attached::on_every_way_out(&mut context, ended)).await;
     context.remove_containers().await;
     let ended = match ended {
         Ok(()) => Ok(()),

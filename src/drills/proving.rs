@@ -222,7 +222,7 @@ async fn changed_files(
         })
         .await?;
     for one in looked {
-        if one.is_about_nothing() && context.request.from.is_some() {
+        if one.is_about_nothing() && context.request.is_given() {
             context.not_asked(one.name(), NO_ROWS);
         } else {
             at_rest::record(context, vec![one]);
@@ -332,7 +332,7 @@ async fn read_back(
     for look in looks {
         let judged = judged(&look, databases, &identity, (taken, written), deployment, pair);
         let nothing = judged.items == 0 && judged.findings.is_empty();
-        if nothing && context.request.from.is_some() {
+        if nothing && context.request.is_given() {
             context.not_asked(look.id.name(), NO_ROWS);
         } else {
             context.record(look.id, None, judged, look.took);

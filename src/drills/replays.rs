@@ -187,7 +187,7 @@ async fn send_again(
             Ok::<_, ReplayError>((judged, detail))
         })
         .await?;
-    if judged.items == 0 && judged.findings.is_empty() && context.request.from.is_some() {
+    if judged.items == 0 && judged.findings.is_empty() && context.request.is_given() {
         context.not_asked(CheckId::Nonces.name(), "no rows in this backup");
     } else {
         context.record(CheckId::Nonces, None, judged, began.elapsed());

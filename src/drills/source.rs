@@ -139,6 +139,7 @@ pub async fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageE
         reference_services: request.reference_services.clone(),
         overrides: Default::default(),
         containers: context.containers(),
+        has_real_data: request.is_given(),
         environment,
     };
     deployment.check()?;
@@ -149,7 +150,9 @@ pub async fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageE
 /// Private keys of a given backup's agents: `--keys`, else the identity file of `[access]`. A seeded source has its own.
 #[must_use]
 pub fn given_keys(request: &DrillRequest) -> Option<PathBuf> {
-    request.from.as_ref()?;
+    if !request.is_given() {
+        return None;
+    }
     request
         .keys
         .clone()

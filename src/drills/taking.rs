@@ -64,6 +64,8 @@ pub struct Taken {
     pub source_sets: Vec<FileSet>,
     /// Their bytes at the proven stop; under `--from` before anything was copied.
     pub witnesses: [Witness; 2],
+    /// Of an attached source, which runs again: its bytes just before its restart. Otherwise it is looked at again at the end.
+    pub at_restart: Option<[Witness; 2]>,
 }
 
 impl Taken {
@@ -166,6 +168,7 @@ fn take(request: Request, sets: &[FileSet; 2], independent: PathBuf, stages: &St
         earlier: None,
         source_sets: sets.to_vec(),
         witnesses,
+        at_restart: None,
     })
 }
 
@@ -231,7 +234,7 @@ pub async fn from_backup(
 }
 
 /// What the directory called itself when the backup was taken, and how that is known. Roles are bound to this exact text.
-fn identity_of(given: Option<String>, taken: &Taken) -> (Option<String>, String) {
+pub(crate) fn identity_of(given: Option<String>, taken: &Taken) -> (Option<String>, String) {
     if let Some(identity) = given {
         return (
             Some(identity.clone()),
@@ -283,6 +286,7 @@ fn given_snapshot(given: &Path, work: &Path) -> Result<Taken, TakingError> {
         earlier: None,
         source_sets: sets.to_vec(),
         witnesses,
+        at_restart: None,
     })
 }
 
@@ -324,10 +328,11 @@ fn plain_backup(
         earlier: None,
         source_sets: sets.to_vec(),
         witnesses,
+        at_restart: None,
     })
 }
 
-fn taken_detail(manifest: &Manifest) -> String {
+pub(crate) fn taken_detail(manifest: &Manifest) -> String {
     let one = |service: Service| {
         let part = manifest.part(service);
         let bytes: u64 = part.map_or(0, |part| part.files.iter().map(|file| file.bytes).sum());
@@ -338,7 +343,7 @@ fn taken_detail(manifest: &Manifest) -> String {
 }
 
 /// A path relative to the working directory where it lies below it.
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
@@ -354,7 +359,7 @@ fn last_writer(path: &Path) -> Option<String> {
     (number > 0).then(|| format!("{}.{}.{}", number / 1_000_000, number / 1_000 % 1_000, number % 1_000))
 }
 
-fn record(context: &mut DrillContext, taken: &Taken, location: &str) {
+pub(crate) fn record(context: &mut DrillContext, taken: &Taken, location: &str) {
     for service in Service::ALL {
         let version = last_writer(&taken.independent.join(service.database_file()));
         let mut components = context.evidence.components.iter_mut();

@@ -311,6 +311,7 @@ impl Template {
             earlier: template.earlier.clone(),
             source_sets: sources.to_vec(),
             witnesses: template.witnesses.clone(),
+            at_restart: None,
         })
     }
 

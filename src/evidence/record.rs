@@ -230,6 +230,10 @@ pub struct Objectives {
     pub oldest_lost_age_ms: Option<u64>,
     /// The budget of lost writes.
     pub rpo_limit_writes: Option<u64>,
+    /// Of an attached source: first stop request to the first answer of both services again, in milliseconds.
+    pub outage_ms: Option<u64>,
+    /// Its longest allowed outage.
+    pub max_outage_ms: Option<u64>,
 }
 
 /// The direction in which data went.

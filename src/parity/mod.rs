@@ -20,7 +20,7 @@ mod config_sources;
 mod config_values;
 /// Drift that is intended.
 pub mod exceptions;
-mod fetch;
+pub(crate) mod fetch;
 /// What services showed that were started for a comparison.
 pub mod fresh;
 mod known_keys;

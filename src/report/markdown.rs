@@ -59,6 +59,12 @@ fn summary(out: &mut String, evidence: &Evidence) {
     row(out, "Verdict", &verdict_words(evidence));
     row(out, "Backup polarity", &polarity(evidence));
     row(out, "RTO", &rto(evidence));
+    if let Some(limit) = evidence.objectives.max_outage_ms {
+        let measured = evidence.objectives.outage_ms;
+        let measured = measured.map_or_else(|| "not measured".to_owned(), milliseconds);
+        let limit = milliseconds(limit);
+        row(out, "Outage of the source", &format!("{measured}; allowed {limit}"));
+    }
     row(out, "RPO", &rpo(evidence));
     row(out, "Checks", &check_counts(evidence));
     let [with_source, alone] = detection(evidence);

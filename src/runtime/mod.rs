@@ -3,6 +3,9 @@
 //! Knows no table and no endpoint: what "ready" means is handed in as a probe. Never sends a signal to a process that
 //! it did not start itself.
 
+/// Commands of a source that is not the harness's own.
+pub mod attached;
+
 /// Services as containers: what the harness asks of a container engine.
 pub mod engine;
 

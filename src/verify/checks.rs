@@ -4,6 +4,7 @@ use crate::deployment::compared::Aspect;
 use crate::evidence::{CheckId, CheckRecord, Evidence, ParityEvidence, Verdict};
 use crate::verify::document::Document;
 use crate::verify::look::Look;
+use crate::verify::steps::has_own_source;
 
 const PLACE: &str = "evidence.json, checks";
 
@@ -72,7 +73,7 @@ fn drill(evidence: &Evidence) -> Look {
         );
     }
     // With a source, data never turn a check into "not asked".
-    if evidence.run.from.is_none() && evidence.run.drill == "backup-restore" {
+    if has_own_source(&evidence.run) && evidence.run.drill == "backup-restore" {
         for one in &evidence.not_asked {
             let id = &one.id;
             look.must(

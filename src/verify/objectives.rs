@@ -1,5 +1,6 @@
 //! Whether recovery objectives, polarity and detection power agree with the checks that measured them, and with themselves.
 
+use crate::deployment::environment::RuntimeKind;
 use crate::evidence::{CheckId, CheckRecord, Evidence, Verdict};
 use crate::verify::look::Look;
 
@@ -14,7 +15,32 @@ pub(crate) fn judge(evidence: &Evidence) -> Look {
     rpo(evidence, &mut look);
     polarity(evidence, &mut look);
     detection(evidence, &mut look);
+    outage(evidence, &mut look);
     look
+}
+
+/// A drill of an attached source that passed measured its outage, which was short enough; no other drill has one.
+fn outage(evidence: &Evidence, look: &mut Look) {
+    let objectives = &evidence.objectives;
+    let (outage, limit) = (objectives.outage_ms, objectives.max_outage_ms);
+    if evidence.run.runtime != RuntimeKind::Attached.word() {
+        look.must(
+            outage.is_none() && limit.is_none(),
+            "outage_ms",
+            "null: no source was attached",
+            &shown(outage.or(limit)),
+            OBJECTIVES,
+        );
+        return;
+    }
+    let in_time = matches!((outage, limit), (Some(outage), Some(limit)) if outage <= limit);
+    look.must(
+        in_time || evidence.verdict != Verdict::Pass,
+        "outage_ms",
+        &format!("measured and at most {}, since the drill passed", shown(limit)),
+        &shown(outage),
+        OBJECTIVES,
+    );
 }
 
 fn only(evidence: &Evidence, id: CheckId) -> Option<&CheckRecord> {

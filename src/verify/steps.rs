@@ -3,7 +3,8 @@
 //! The procedures stand here a second time, on purpose: what a record must contain is not taken from the record. A passed
 //! drill with a step that is not listed, or a listed one that it lacks, does not verify, so the two cannot drift apart.
 
-use crate::evidence::{StepOutcome, short};
+use crate::deployment::environment::RuntimeKind;
+use crate::evidence::{Run, StepOutcome, short};
 use crate::verify::canonical::is_utc;
 use crate::verify::document::Document;
 use crate::verify::look::Look;
@@ -46,11 +47,11 @@ fn procedure(document: &Document) -> Option<Vec<Place>> {
         }
         Document::Drill(_) if run.drill == "schema-upgrade" => Some(schema_upgrade()),
         Document::Drill(_) if run.drill == "backup-restore" => {
-            let has_source = run.from.is_none();
-            let mut all = if has_source {
-                from_source()
-            } else {
-                vec![must("copy the given backup")]
+            let has_source = has_own_source(run);
+            let mut all = match (has_source, run.from.is_some()) {
+                (true, _) => from_source(),
+                (false, true) => vec![must("copy the given backup")],
+                (false, false) => attached(),
             };
             all.extend(back(has_source));
             Some(all)
@@ -73,6 +74,27 @@ fn schema_upgrade() -> Vec<Place> {
     ];
     names.map(must).into()
 }
+
+/// Whether the harness made the source that was drilled.
+pub(crate) fn has_own_source(run: &Run) -> bool {
+    run.from.is_none() && run.runtime != RuntimeKind::Attached.word()
+}
+
+/// Of an attached source, until the snapshot is taken: it runs again before anything is made of its copies.
+fn attached() -> Vec<Place> {
+    let names = [
+        "look at the source (baseline)",
+        "stop the source",
+        "copy the source's files",
+        "start the source",
+        "prove that the source came back",
+        "take the snapshot",
+    ];
+    names.map(must).into()
+}
+
+/// The way back of an attached source whose drill was broken off: no place in the procedure, wherever it was needed.
+const RESCUE: &str = "start the source again, since the drill was broken off";
 
 /// Until the snapshot is taken.
 fn from_source() -> Vec<Place> {
@@ -145,6 +167,17 @@ fn of_the_procedure(document: &Document, places: &[Place], look: &mut Look) {
     let mut last = None;
     for step in steps {
         let subject = format!("step {:?}", short(&step.name));
+        if step.name == RESCUE {
+            let is_broken_off = run.stopped_in.is_some() || run.interrupted;
+            look.must(
+                is_broken_off,
+                &subject,
+                "in a run that was broken off",
+                "in one that was not",
+                PLACE,
+            );
+            continue;
+        }
         let Some(at) = place_of(&step.name) else {
             look.must(false, &subject, "a step of this procedure", "none of it", PLACE);
             continue;
@@ -171,7 +204,7 @@ fn of_the_procedure(document: &Document, places: &[Place], look: &mut Look) {
     }
     let failed: Vec<&str> = steps
         .iter()
-        .filter(|step| step.outcome == StepOutcome::Failed)
+        .filter(|step| step.outcome == StepOutcome::Failed && step.name != RESCUE)
         .map(|step| step.name.as_str())
         .collect();
     if let Some(stopped) = run.stopped_in.as_deref().filter(|step| place_of(step).is_some()) {

@@ -29,6 +29,8 @@ pub(crate) fn request(seed: u64) -> (DrillRequest, TempDir) {
         drill: "backup-restore".to_owned(),
         environment,
         from: None,
+        attached: None,
+        consent: Default::default(),
         keys: None,
         directory_identity: None,
         seed,

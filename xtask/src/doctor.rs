@@ -1,11 +1,13 @@
 //! `doctor`: what this machine can run, what broken runs left, and what to do about it.
 
-use crate::containers;
 use crate::exit::ExitCode;
 use crate::test::REQUIRE;
-use recovery_drills::drills::context::{broken_runs, clean_broken_run};
+use crate::{attached, containers};
+use recovery_drills::drills::attached::resume;
+use recovery_drills::drills::context::{broken_runs, chain, clean_broken_run};
 use recovery_drills::drills::{reference, started};
 use recovery_drills::runtime::ports;
+use std::path::Path;
 use std::process::Command;
 
 /// A drill on the reference services needs a few MiB; below this, snapshots of real data will not fit either.
@@ -30,6 +32,33 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             if fine { String::new() } else { format!(": {advice}") }
         );
     };
+    // Before all else: a source that is down is an outage.
+    for record in resume::broken() {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                say(false, "a held source", &chain(&error));
+                continue;
+            }
+        };
+        let what = format!(
+            "run {} was killed and held the source {}",
+            record.run, record.source.environment
+        );
+        if !options.clean {
+            let away = if record.is_away() { ", which may be down" } else { "" };
+            say(
+                false,
+                &format!("{what}{away}"),
+                "start it again with `cargo xtask drill --resume` or `cargo xtask doctor --clean`",
+            );
+            continue;
+        }
+        match attached::one(record, Path::new("reports")) {
+            Ok(line) => println!("ok   {line}"),
+            Err(error) => say(false, &what, &error),
+        }
+    }
     say(answers("cargo"), "cargo answers", "install Rust with rustup");
     say(
         answers("cc"),

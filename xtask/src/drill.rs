@@ -3,11 +3,12 @@
 use crate::exit::ExitCode;
 use crate::progress::Lines;
 use crate::snapshot::Identity;
-use crate::{containers, environments, github, given, refuse, report, verify};
+use crate::{attached, containers, environments, github, given, isolated, refuse, report, verify};
 use recovery_drills::deployment::Service;
+use recovery_drills::deployment::attached::AttachedSource;
 use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
-use recovery_drills::drills::context::{Base, DrillRequest, Progress, Quiet};
+use recovery_drills::drills::context::{Base, Consent, DrillRequest, Progress, Quiet};
 use recovery_drills::drills::proving::WATCHED_FOR;
 use recovery_drills::drills::reference;
 use recovery_drills::drills::schema_upgrade;
@@ -50,11 +51,11 @@ pub(crate) struct Options {
     max_age: Option<jiff::SignedDuration>,
     #[command(flatten)]
     identity: Identity,
-    /// With --from: a bus identity file with the agents' private keys, to re-send old nonces
-    #[arg(long, requires = "from")]
+    /// With --from or an attached environment: a bus identity file with the agents' private keys, to re-send old nonces
+    #[arg(long)]
     keys: Option<PathBuf>,
-    /// With --from: what the directory called itself when the backup was taken
-    #[arg(long, requires = "from")]
+    /// With --from or an attached environment: what the directory called itself when the backup was taken
+    #[arg(long)]
     directory_identity: Option<String>,
     /// Every random choice derives from it; chosen and printed where left out
     #[arg(long)]
@@ -83,10 +84,31 @@ pub(crate) struct Options {
     /// No step lines
     #[arg(long)]
     quiet: bool,
+    /// Of an attached environment: print each step and its command, look whether it could be done, and do nothing
+    #[arg(long)]
+    plan: bool,
+    /// A production environment may be stopped, copied and started again
+    #[arg(long)]
+    yes: bool,
+    /// Restored copies of production data may listen on ports that are not isolated
+    #[arg(long)]
+    accept_open_ports: bool,
+    /// Start the sources again that killed runs left down, and close those runs; nothing else
+    #[arg(long, conflicts_with_all = ["plan", "from", "environment"])]
+    resume: bool,
 }
 
 /// Runs the drill, or all of them.
 pub(crate) fn run(options: Options) -> ExitCode {
+    if options.resume {
+        return attached::resume(&options.reports);
+    }
+    if options.plan {
+        return match request(&options, &options.name, options.from.as_deref()) {
+            Ok(request) => attached::plan(&request),
+            Err(message) => refuse(ExitCode::Usage, &message),
+        };
+    }
     let names = match drills::named(&options.name) {
         Ok(names) => names,
         Err(message) => return refuse(ExitCode::Usage, &message),
@@ -149,6 +171,9 @@ fn one(options: &Options, name: &str) -> Result<Option<Evidence>, (ExitCode, Str
     if request.environment.is_in_containers() && !containers::BUILT_IN {
         return Ok(None);
     }
+    if let Some(given) = given.as_ref().filter(|_| !request.environment.is_in_containers()) {
+        isolated::enter(&given.variables());
+    }
     let seal = verify::seal_key().map_err(|message| (ExitCode::Usage, message))?;
     let runtime = runtime().map_err(|message| (ExitCode::Inconclusive, message))?;
     let connected = runtime.block_on(containers::connect(&mut request));
@@ -165,7 +190,11 @@ fn one(options: &Options, name: &str) -> Result<Option<Evidence>, (ExitCode, Str
             request.drill, request.environment.name, request.seed
         );
     }
-    let performed = runtime.block_on(drills::perform(request, progress, interrupted()));
+    let performed = runtime.block_on(async {
+        // Before the first action, so that no signal finds the harness unprepared.
+        let stop = armed();
+        drills::perform(request, progress, stop).await
+    });
     let evidence = performed.map_err(|usage| (ExitCode::Usage, usage.to_string()))?;
     close(options, &evidence, &runs, seal.as_ref()).map_err(|message| (ExitCode::Fail, message))?;
     Ok(Some(evidence))
@@ -203,12 +232,27 @@ fn request(options: &Options, name: &str, from: Option<&Path>) -> Result<DrillRe
         keys: options.keys.as_deref(),
         directory_identity: options.directory_identity.as_deref(),
         runtime: options.runtime.as_deref(),
+        may_be_attached: true,
     };
     let mut request = subject.request(options.seed.unwrap_or_else(chosen_seed))?;
     name.clone_into(&mut request.drill);
     if name == schema_upgrade::NAME && options.from.is_some() {
         return Err("schema-upgrade has older sets of its own; leave --from out".to_owned());
     }
+    if request.attached.is_some() && (name != "backup-restore" || options.from.is_some()) {
+        let environment = &request.environment.name;
+        return Err(format!(
+            "{environment} is attached: it is drilled by backup-restore, and without --from (give a backup without it)"
+        ));
+    }
+    if !request.is_given() && (options.keys.is_some() || options.directory_identity.is_some()) {
+        let message = "--keys and --directory-identity belong to data that are given: add --from, or name an attached environment";
+        return Err(message.to_owned());
+    }
+    request.consent = Consent {
+        yes: options.yes,
+        accept_open_ports: options.accept_open_ports,
+    };
     request.rounds = options.rounds;
     request.keep = options.keep;
     // Clap knows no other words.
@@ -229,12 +273,20 @@ pub(crate) struct Subject<'a> {
     pub(crate) directory_identity: Option<&'a str>,
     /// `process` or `container`; as the environment says where left out.
     pub(crate) runtime: Option<&'a str>,
+    /// Whether the command stops and starts a source that runs already.
+    pub(crate) may_be_attached: bool,
 }
 
 impl Subject<'_> {
     /// The request of a drill of it, without a self-test.
     pub(crate) fn request(&self, seed: u64) -> Result<DrillRequest, String> {
         let mut environment = environment(self.environment, self.environments)?;
+        let attached = if self.may_be_attached {
+            let here = std::env::current_dir().map_err(|error| format!("cannot tell the working folder: {error}"))?;
+            AttachedSource::take_from(&mut environment, &here)?
+        } else {
+            None
+        };
         match self.runtime {
             Some("process") => environment.in_processes(),
             Some("container") => environment.in_containers(|name| std::env::var(name).ok()),
@@ -265,6 +317,8 @@ impl Subject<'_> {
             drill: "backup-restore".to_owned(),
             environment,
             from: self.from.map(Path::to_owned),
+            attached,
+            consent: Consent::default(),
             keys: self.keys.map(Path::to_owned),
             directory_identity: self.directory_identity.map(str::to_owned),
             seed,
@@ -326,11 +380,22 @@ pub(crate) fn git_sha() -> Option<String> {
 
 /// Ends when the user presses Ctrl-C or the system asks to stop.
 pub(crate) async fn interrupted() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+    armed().await;
+}
+
+/// The same, with its signals caught from now on; needs the async runtime.
+fn armed() -> impl Future<Output = ()> {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let caught = kinds.map(signal);
+    async move {
+        let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)] = caught else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            // A terminal that is closed.
+            _ = hang_up.recv() => {}
+        }
     }
 }

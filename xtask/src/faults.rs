@@ -174,6 +174,7 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
         keys: options.keys.as_deref(),
         directory_identity: options.directory_identity.as_deref(),
         runtime: options.runtime.as_deref(),
+        may_be_attached: false,
     };
     let mut request = subject.request(options.seed)?;
     // A limit of its own, so that a slow recovery is a fault that can be told from a good one.

@@ -2,6 +2,7 @@
 
 use crate::exit::ExitCode;
 use crate::features::{Feature, run_again};
+use crate::isolated::is_entered;
 use crate::snapshot::is_store;
 use jiff::{SignedDuration, Timestamp};
 use recovery_drills::drills::context::chain;
@@ -16,12 +17,41 @@ pub(crate) struct Given {
     /// A folder or an archive of this machine.
     pub(crate) path: PathBuf,
     /// Removed with this value: what was unpacked and has a copy in the run's folder.
-    _scratch: Option<tempfile::TempDir>,
+    scratch: Option<Scratch>,
 }
+
+/// A folder that is removed with this value.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed lies in the folder of runs, private to its owner.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a program that replaced itself left for the one that goes on: the backup, and the folder to remove.
+const GIVEN: &str = "DRILLS_GIVEN";
+const SCRATCH: &str = "DRILLS_GIVEN_SCRATCH";
 
 impl Given {
     fn at(path: PathBuf) -> Given {
-        Given { path, _scratch: None }
+        Given { path, scratch: None }
+    }
+
+    /// What a program that goes on in place of this one has to know: nothing is fetched or unpacked twice.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, PathBuf)> {
+        let scratch = self.scratch.iter().map(|scratch| (SCRATCH, scratch.0.clone()));
+        std::iter::once((GIVEN, self.path.clone())).chain(scratch).collect()
+    }
+
+    /// What the program before this one left.
+    fn handed_over() -> Option<Given> {
+        let path = std::env::var_os(GIVEN).filter(|_| is_entered())?;
+        Some(Given {
+            path: path.into(),
+            scratch: std::env::var_os(SCRATCH).map(|scratch| Scratch(scratch.into())),
+        })
     }
 }
 
@@ -32,6 +62,9 @@ type Failure = (ExitCode, String);
 /// # Errors
 /// Exit code and message; a fetched snapshot that is too old is a failure.
 pub(crate) fn local(given: &Path, identity: Option<&Path>, max_age: Option<SignedDuration>) -> Result<Given, Failure> {
+    if let Some(given) = Given::handed_over() {
+        return Ok(given);
+    }
     let text = given.to_str().unwrap_or_default();
     if !is_store(text) {
         let found = if given.is_file() {
@@ -80,7 +113,7 @@ fn unpacked(archive: &Path) -> Result<Given, Failure> {
     }
     Ok(Given {
         path,
-        _scratch: Some(scratch),
+        scratch: Some(Scratch(scratch.keep())),
     })
 }
 

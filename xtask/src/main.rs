@@ -1,6 +1,7 @@
 //! Thin commands over the library: parse flags, call it, map the verdict to an exit code. No rule of its own.
 
 mod action;
+mod attached;
 mod checklist;
 mod containers;
 mod doctor;
@@ -11,6 +12,7 @@ mod faults;
 mod features;
 mod github;
 mod given;
+mod isolated;
 mod issue;
 mod named_commands;
 mod new;

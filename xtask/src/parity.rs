@@ -104,6 +104,7 @@ fn start(options: &Options, request: &mut Request, names: &[String]) -> Result<(
             keys: None,
             directory_identity: None,
             runtime: None,
+            may_be_attached: false,
         };
         let asked = drilled
             .request(1)

@@ -300,6 +300,7 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
         keys: None,
         directory_identity: None,
         runtime: options.runtime.as_deref(),
+        may_be_attached: false,
     };
     subject.request(1)
 }

@@ -1,0 +1,90 @@
+//! What keeps clean and restored instances apart from everything but the harness, and what is withheld from them.
+
+use crate::deployment::environment::RuntimeKind;
+use crate::drills::context::DrillRequest;
+
+/// How evidence names a network that has nothing but the loopback interface.
+const ALONE: &str = "network namespace with only the loopback interface";
+
+/// Beginnings of variables by which a service reaches out: mail, billing, federation. Source: Beam 1.6.0, contract 1.2.
+const OUTBOUND: &[&str] = &["SMTP_", "RESEND_", "STRIPE_", "BEAM_FEDERATION_SHARED_SECRET"];
+
+/// Whether a variable is one by which a service reaches others.
+#[must_use]
+pub(crate) fn is_outbound(variable: &str) -> bool {
+    OUTBOUND.iter().any(|start| variable.starts_with(start))
+}
+
+/// Whether this process has no network but the loopback interface.
+#[must_use]
+pub fn is_alone() -> bool {
+    std::fs::read_to_string("/proc/self/net/dev").is_ok_and(|text| only_loopback(&text))
+}
+
+/// Whether a table of interfaces holds `lo` alone.
+fn only_loopback(table: &str) -> bool {
+    let mut names = table
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, _)| name.trim());
+    names.next() == Some("lo") && names.next().is_none()
+}
+
+impl DrillRequest {
+    /// What keeps clean and restored instances apart from everything but the harness, in words for the evidence.
+    #[must_use]
+    pub fn isolation(&self) -> String {
+        let withheld = "keys of mail, billing and federation withheld";
+        match self.environment.directory.runtime {
+            RuntimeKind::Container => {
+                "own network, ports published on the loopback address; outgoing connections are open".to_owned()
+            }
+            RuntimeKind::Process | RuntimeKind::Attached if is_alone() => ALONE.to_owned(),
+            RuntimeKind::Process | RuntimeKind::Attached if self.is_given() => format!(
+                "none: restored instances share this machine's network (WARNING: real data behind open ports); {withheld}"
+            ),
+            RuntimeKind::Process | RuntimeKind::Attached => "none".to_owned(),
+        }
+    }
+
+    /// Why a copy of production data may not be started here; `None` where it may.
+    #[must_use]
+    pub fn refused_isolation(&self) -> Option<String> {
+        let is_open = self.environment.directory.runtime != RuntimeKind::Container && !is_alone();
+        let is_refused = self.is_given() && self.environment.production && is_open && !self.consent.accept_open_ports;
+        is_refused.then(|| {
+            format!(
+                "{} is a production environment, and restored processes would share this machine's network; use --runtime \
+                 container, or add --accept-open-ports on a machine that nobody else reaches",
+                self.environment.name
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_more_interface_is_no_isolation() {
+        let head = "Inter-|   Receive\n face |bytes\n";
+        assert!(only_loopback(&format!("{head}    lo: 0 0\n")));
+        assert!(!only_loopback(&format!("{head}    lo: 0 0\n  eth0: 0 0\n")));
+        assert!(!only_loopback(&format!("{head}  eth0: 0 0\n")));
+        assert!(!only_loopback(head));
+    }
+
+    #[test]
+    fn keys_of_mail_billing_and_federation_reach_out() {
+        for name in [
+            "SMTP_HOST",
+            "RESEND_API_KEY",
+            "STRIPE_SECRET_KEY",
+            "BEAM_FEDERATION_SHARED_SECRET",
+        ] {
+            assert!(is_outbound(name), "{name}");
+        }
+        assert!(!is_outbound("JWT_SECRET"));
+    }
+}
