@@ -335,6 +335,8 @@ mod tests {
         let error = Hold::take(&state, "r3", folder.path(), linked, String::new()).expect_err("held");
         assert!(matches!(error, HoldError::Taken { .. }), "{error}");
         held.let_go().expect("let go");
+        // Its locks end with it.
+        drop(held);
         take(folder.path(), "r4").expect("free again");
     }
 
