@@ -1,7 +1,7 @@
 //! `drills.toml`: the length of a sprint, and the release that is cut.
 
 use crate::cadence::sprint::Cadence;
-use crate::deployment::release::Release;
+use crate::deployment::release::{Release, is_commit};
 use jiff::civil::Date;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -128,7 +128,6 @@ fn parse(text: &str) -> Result<Settings, String> {
             return Err(format!("{key} is empty; leave it out where nothing is stated"));
         }
     }
-    let is_commit = |sha: &String| (7..=40).contains(&sha.len()) && sha.chars().all(|c| c.is_ascii_hexdigit());
     if let Some(sha) = raw.release.git_sha.as_ref().filter(|sha| !is_commit(sha)) {
         return Err(format!(
             "[release] git_sha = {sha:?}; a commit has 7 to 40 hexadecimal digits"

@@ -5,6 +5,7 @@ use std::fmt;
 
 /// Fewer digits of a commit tell too little.
 const FEWEST_DIGITS: usize = 7;
+const MOST_DIGITS: usize = 40;
 
 /// Version, commit and time of a deployment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,25 +23,45 @@ impl Release {
     /// commit may be cut to 7 digits. What `stated` leaves out is not asked; what this one leaves out does not agree.
     #[must_use]
     pub fn is(&self, stated: &Release) -> bool {
-        let version = |text: &str| text.strip_prefix('v').unwrap_or(text).to_owned();
-        let same_version = match (&stated.version, &self.version) {
+        let agrees = |stated: &Option<String>, seen: &Option<String>, same: fn(&str, &str) -> bool| match (stated, seen)
+        {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(one), Some(other)) => version(one) == version(other),
+            (Some(one), Some(other)) => same(one, other),
         };
-        let same_commit = match (&stated.git_sha, &self.git_sha) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(one), Some(other)) => is_same_commit(one, other),
-        };
-        same_version && same_commit
+        agrees(&stated.version, &self.version, is_same_version)
+            && agrees(&stated.git_sha, &self.git_sha, is_same_commit)
     }
 }
 
-fn is_same_commit(one: &str, other: &str) -> bool {
-    let (one, other) = (one.to_lowercase(), other.to_lowercase());
-    let digits = one.len().min(other.len());
-    digits >= FEWEST_DIGITS && one.get(..digits) == other.get(..digits)
+/// Whether a text is a commit: 7 to 40 hexadecimal digits.
+#[must_use]
+pub fn is_commit(text: &str) -> bool {
+    (FEWEST_DIGITS..=MOST_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether two texts are one version: spaces around it, and the letter that tags put before it, do not matter.
+#[must_use]
+pub fn is_same_version(one: &str, other: &str) -> bool {
+    number(one.trim()) == number(other.trim())
+}
+
+/// Whether two texts are one commit, of which either may be cut to 7 digits.
+#[must_use]
+pub fn is_same_commit(one: &str, other: &str) -> bool {
+    let (one, other) = (one.trim().to_lowercase(), other.trim().to_lowercase());
+    one == other
+        || (one.len().min(other.len()) >= FEWEST_DIGITS && (one.starts_with(&other) || other.starts_with(&one)))
+}
+
+/// A version without the letter that tags put before it.
+fn number(version: &str) -> &str {
+    let bare = version.strip_prefix(['v', 'V']).unwrap_or(version);
+    if bare.starts_with(|c: char| c.is_ascii_digit()) {
+        bare
+    } else {
+        version
+    }
 }
 
 impl fmt::Display for Release {
@@ -71,6 +92,7 @@ mod tests {
         let seen = release("1.6.0", "0123456789abcdef0123456789abcdef01234567");
         assert!(seen.is(&release("", "")));
         assert!(seen.is(&release("v1.6.0", "0123456")));
+        assert!(seen.is(&release(" V1.6.0 ", "0123456789AB")));
         assert!(!seen.is(&release("1.6.1", "")));
         assert!(!seen.is(&release("1.6.0", "0123457")));
         // Six digits tell too little.

@@ -8,7 +8,7 @@ use crate::drills::instances::Deployment;
 use crate::drills::source::{StoppedSource, Written};
 use crate::drills::stages::{Reached, StageError, Stages};
 use crate::drills::{Ending, at_rest};
-use crate::evidence::{CheckId, SchemaPrints, SnapshotRecord, StoredFile, TableRecord, sha256};
+use crate::evidence::{CheckId, SnapshotRecord, StoredFile, TableRecord, sha256};
 use crate::snapshot::adopt::AdoptError;
 use crate::snapshot::copying::CopyError;
 use crate::snapshot::database::Database;
@@ -386,11 +386,7 @@ pub(crate) fn record(context: &mut DrillContext, taken: &Taken, location: &str) 
                     sha256: file.sha256.clone(),
                 })
                 .collect(),
-            schema: SchemaPrints {
-                text: part.schema.text.clone(),
-                shape: part.schema.shape.clone(),
-                checks: part.schema.checks.clone(),
-            },
+            schema: part.schema.clone().into(),
             tables: part
                 .tables
                 .iter()

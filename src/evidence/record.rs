@@ -5,6 +5,7 @@
 
 use crate::deployment::Service;
 use crate::deployment::release::Release;
+use crate::deployment::schema::Fingerprints;
 use crate::evidence::{Chain, CheckId, CheckRecord, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -191,6 +192,16 @@ pub struct SchemaPrints {
     pub shape: String,
     /// Of the CHECK expressions.
     pub checks: String,
+}
+
+impl From<Fingerprints> for SchemaPrints {
+    fn from(prints: Fingerprints) -> SchemaPrints {
+        SchemaPrints {
+            text: prints.text,
+            shape: prints.shape,
+            checks: prints.checks,
+        }
+    }
 }
 
 /// One table.

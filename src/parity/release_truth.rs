@@ -3,7 +3,7 @@
 //! Places of one process are one source: three answers of one object that was made at its start prove no more than one. Two
 //! absent values are no agreement. Source: Beam 1.6.0, contract sections 1.3 and 2.1.
 
-use crate::deployment::release::Release;
+use crate::deployment::release::{Release, is_commit, is_same_commit, is_same_version};
 use crate::evidence::{Finding, Judgement, short};
 use crate::parity::release::Facts;
 use crate::parity::release_answers::Stated;
@@ -51,26 +51,11 @@ fn first<'a>(facts: &'a Facts, name: &str) -> Option<(&'a str, &'a str)> {
 }
 
 fn same(name: &str, one: &str, other: &str) -> bool {
-    let one = one.trim();
-    let other = other.trim();
-    let time = |text: &str| text.parse::<Timestamp>().ok();
+    let time = |text: &str| text.trim().parse::<Timestamp>().ok();
     match name {
-        "deployedAt" => one == other || (time(one).is_some() && time(one) == time(other)),
-        "gitSha" => {
-            let (one, other) = (one.to_lowercase(), other.to_lowercase());
-            one == other || (one.len().min(other.len()) >= 7 && (one.starts_with(&other) || other.starts_with(&one)))
-        }
-        _ => number(one) == number(other),
-    }
-}
-
-/// A version without the letter that tags put before it.
-fn number(version: &str) -> &str {
-    let bare = version.strip_prefix(['v', 'V']).unwrap_or(version);
-    if bare.starts_with(|c: char| c.is_ascii_digit()) {
-        bare
-    } else {
-        version
+        "deployedAt" => one.trim() == other.trim() || (time(one).is_some() && time(one) == time(other)),
+        "gitSha" => is_same_commit(one, other),
+        _ => is_same_version(one, other),
     }
 }
 
@@ -274,7 +259,7 @@ fn own_faults(judged: &mut Judgement, name: &str, seen: &str, stated: &Stated, f
     match name {
         "version" if seen.trim().is_empty() => wrong("a version", "an empty text".to_owned()),
         "gitSha" => {
-            if !(7..=40).contains(&seen.len()) || !seen.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            if !is_commit(seen) {
                 wrong("7 to 40 hexadecimal digits", short(seen));
             } else if let Some(short_sha) = stated.short_sha.as_deref().filter(|short| !seen.starts_with(short)) {
                 wrong(

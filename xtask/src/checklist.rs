@@ -3,12 +3,13 @@
 use crate::exit::ExitCode;
 use crate::{drill, github, parity, plan, refuse, report, smoke};
 use recovery_drills::cadence::checklist::{Expected, Item, Judged, judge};
-use recovery_drills::cadence::collect::{Found, collect, newest};
+use recovery_drills::cadence::collect::{Found, collect, newest, prints};
 use recovery_drills::cadence::commit::changed_since;
 use recovery_drills::deployment::Service;
+use recovery_drills::deployment::release::is_commit;
 use recovery_drills::drills::context::chain;
 use recovery_drills::drills::{reference, schema_gate};
-use recovery_drills::evidence::{CheckId, Level, Verdict, annotation, write_atomically};
+use recovery_drills::evidence::{CheckId, Level, SchemaPrints, Verdict, annotation, write_atomically};
 use recovery_drills::faults::catalogue::Catalogue;
 use recovery_drills::gate::lock;
 use recovery_drills::report::checklist as page;
@@ -61,8 +62,7 @@ pub(crate) struct Options {
 
 /// A commit as options take it.
 pub(crate) fn commit(text: &str) -> Result<String, String> {
-    let is_hex = text.chars().all(|digit| digit.is_ascii_hexdigit());
-    if is_hex && (7..=40).contains(&text.len()) {
+    if is_commit(text) {
         Ok(text.to_owned())
     } else {
         Err("a commit has 7 to 40 hexadecimal digits".to_owned())
@@ -138,8 +138,8 @@ fn expected(options: &Options) -> Result<Expected, String> {
     let mut locks = std::collections::BTreeMap::new();
     for service in Service::ALL {
         let lock = lock::read(&folder, service).map_err(|error| chain(&error))?;
-        let locked = lock.schema.facts.fingerprints();
-        locks.insert(service, format!("{} {}", locked.shape, locked.checks));
+        let locked = SchemaPrints::from(lock.schema.facts.fingerprints());
+        locks.insert(service, prints(&locked));
     }
     Ok(Expected {
         release,

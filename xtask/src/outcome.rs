@@ -41,12 +41,7 @@ pub(crate) fn leave(
     let mut locks = std::collections::BTreeMap::new();
     for service in Service::ALL {
         let lock = lock::read(&folder, service).map_err(|error| chain(&error))?;
-        let prints = lock.schema.facts.fingerprints();
-        let prints = SchemaPrints {
-            text: prints.text,
-            shape: prints.shape,
-            checks: prints.checks,
-        };
+        let prints = SchemaPrints::from(lock.schema.facts.fingerprints());
         locks.insert(service, prints);
     }
     let outcome = CommandOutcome {
