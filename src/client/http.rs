@@ -5,6 +5,7 @@
 
 use crate::client::secret::{Secret, shown};
 use crate::deployment::Service;
+use crate::runtime::enclosure::socket_of;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, redirect};
 use serde::de::DeserializeOwned;
@@ -339,11 +340,16 @@ impl Connection {
         if let Some(client) = pool.as_ref() {
             return Ok(client.clone());
         }
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder()
             .no_proxy()
             .redirect(redirect::Policy::none())
-            .pool_idle_timeout(IDLE_LIMIT)
-            .build()?;
+            .pool_idle_timeout(IDLE_LIMIT);
+        let address = reqwest::Url::parse(&self.base_url).ok();
+        let address = address.and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?)));
+        if let Some(socket) = address.and_then(|(host, port)| socket_of(&host, port)) {
+            client = client.unix_socket(socket);
+        }
+        let client = client.build()?;
         *pool = Some(client.clone());
         Ok(client)
     }

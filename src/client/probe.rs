@@ -1,9 +1,9 @@
 //! One look at a health endpoint, with a connection of its own: for readiness, before any client is made.
 
+use crate::client::dial::dial;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// How long one look may take.
 const LOOK_LIMIT: Duration = Duration::from_millis(1_000);
@@ -17,7 +17,7 @@ const LARGEST_ANSWER: u64 = 64 * 1024;
 /// Refused, timed out, or no HTTP answer: as the system says it.
 pub async fn health(host: &str, port: u16) -> io::Result<u16> {
     let look = async {
-        let mut stream = TcpStream::connect((host, port)).await?;
+        let mut stream = dial(host, port).await?;
         let request = format!("GET /health HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();

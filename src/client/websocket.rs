@@ -3,6 +3,7 @@
 //! It keeps no data and judges nothing. A directory with an open WebSocket does not stop cleanly (contract 1.5): close
 //! every recipient before a stop. Source: Beam 1.6.0, contract section 2.9.
 
+use crate::client::dial::{Wire, dial};
 use crate::client::http::segment;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -11,17 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite};
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite};
 
 const GREETING_LIMIT: Duration = Duration::from_secs(3);
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<Box<dyn Wire>>;
 
 /// What a recipient does with an intent.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,10 +94,8 @@ impl Recipient {
             url: url.clone(),
             beam_id: beam_id.to_owned(),
         };
-        let opened = timeout(GREETING_LIMIT, connect_async(&url))
-            .await
-            .map_err(|_| not_greeted())?;
-        let (mut socket, _) = opened.map_err(|source| RecipientError::Connect {
+        let opened = timeout(GREETING_LIMIT, open(&url)).await.map_err(|_| not_greeted())?;
+        let mut socket = opened.map_err(|source| RecipientError::Connect {
             url: url.clone(),
             source: Box::new(source),
         })?;
@@ -141,6 +139,15 @@ impl Recipient {
             self.task.abort();
         }
     }
+}
+
+async fn open(url: &str) -> Result<Socket, tungstenite::Error> {
+    let no_host = || tungstenite::Error::Url(tungstenite::error::UrlError::NoHostName);
+    let parsed = reqwest::Url::parse(url).map_err(|_| no_host())?;
+    let (Some(host), Some(port)) = (parsed.host_str(), parsed.port_or_known_default()) else {
+        return Err(no_host());
+    };
+    Ok(client_async(url, dial(host, port).await?).await?.0)
 }
 
 impl Drop for Recipient {

@@ -16,6 +16,7 @@ use crate::drills::stages::Stages;
 use crate::evidence::{
     CheckId, CheckRecord, Component, Evidence, Judgement, NotAsked, Secrets, Step, StepOutcome, Verdict,
 };
+use crate::runtime::enclosure::Enclosing;
 use crate::runtime::engine::{Engine, Mount, Owner};
 use std::fs;
 use std::future::Future;
@@ -35,6 +36,9 @@ pub struct DrillRequest {
     pub from: Option<PathBuf>,
     /// A source that runs already, to drill instead of one of the harness's own.
     pub attached: Option<AttachedSource>,
+    /// How clean and restored processes are kept in a network of their own while the harness stays in the machine's; `None`
+    /// where it is in theirs, or the system refuses.
+    pub enclosing: Option<Enclosing>,
     /// What the operator agreed to.
     pub consent: Consent,
     /// Private keys of agents, for nonces under `--from`: a bus identity file.

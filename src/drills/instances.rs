@@ -9,6 +9,7 @@ use crate::deployment::environment::{Environment, ServiceSettings};
 use crate::deployment::release::Release;
 use crate::drills::launching::Addresses;
 use crate::faults::fault::{Control, ControlAction};
+use crate::runtime::enclosure::{Enclosure, EnclosureError};
 use crate::runtime::engine::{Engine, Mount, Owner, Started};
 use crate::runtime::ports;
 use crate::runtime::process::{Exit, ProcessError, ServiceProcess, Stopped};
@@ -49,6 +50,8 @@ pub struct Deployment {
     pub overrides: [Override; 2],
     /// Where containers run, if the environment asks for them.
     pub containers: Option<Containers>,
+    /// The network that processes are started in, where it is not the harness's own.
+    pub enclosure: Option<Arc<Enclosure>>,
     /// Whether the data are somebody else's: then no instance gets a key by which it would reach others.
     pub has_real_data: bool,
 }
@@ -81,6 +84,9 @@ pub enum StartError {
     /// The process could not be started or watched.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// Its network does not let it be reached.
+    #[error(transparent)]
+    Enclosure(#[from] EnclosureError),
     /// It exited before it was ready.
     #[error("{service} ended during its start with {exit}; its last lines: {log}")]
     Exited {
@@ -126,7 +132,7 @@ pub enum StartError {
 pub struct Instance {
     /// Which service.
     pub service: Service,
-    /// The address that its port is open on: 127.0.0.1, or that of a remote container engine.
+    /// The address that its port is open on: 127.0.0.1, that of a remote container engine, or the name of its enclosure.
     pub host: String,
     /// Its port there.
     pub port: u16,
@@ -303,13 +309,21 @@ impl Deployment {
                 let launch = self.container_launch(containers, service, addresses, identity, (database, &log));
                 containers.engine.start(&launch).await?
             }
-            None => Started {
-                running: Box::new(ServiceProcess::start(
-                    &self.launch(service, addresses, identity, database, &log),
-                )?),
-                host: "127.0.0.1".to_owned(),
-                port: addresses.ports[usize::from(service == Service::Bus)],
-            },
+            None => {
+                let mut launch = self.launch(service, addresses, identity, database, &log);
+                let port = addresses.ports[usize::from(service == Service::Bus)];
+                let mut host = "127.0.0.1".to_owned();
+                if let Some(enclosure) = &self.enclosure {
+                    enclosure.reach(port).await?;
+                    launch.argv = enclosure.within(launch.argv);
+                    host = enclosure.host().to_owned();
+                }
+                Started {
+                    running: Box::new(ServiceProcess::start(&launch)?),
+                    host,
+                    port,
+                }
+            }
         };
         let settings = self.environment.service(service);
         let limit = settings.ready_limit_ms.map_or(READY_LIMIT, Duration::from_millis);

@@ -6,6 +6,12 @@ use crate::drills::context::DrillRequest;
 /// How evidence names a network that has nothing but the loopback interface.
 const ALONE: &str = "network namespace with only the loopback interface";
 
+/// The same for services alone, while the harness stays in the machine's network.
+const ENCLOSED: &str =
+    "network namespace with only the loopback interface, which the harness reaches through private sockets";
+/// How evidence says that there is no isolation where it would matter.
+const OPEN: &str = "none: restored instances share this machine's network (WARNING: real data behind open ports)";
+
 /// Beginnings of variables by which a service reaches out: mail, billing, federation. Source: Beam 1.6.0, contract 1.2.
 const OUTBOUND: &[&str] = &["SMTP_", "RESEND_", "STRIPE_", "BEAM_FEDERATION_SHARED_SECRET"];
 
@@ -34,23 +40,27 @@ impl DrillRequest {
     /// What keeps clean and restored instances apart from everything but the harness, in words for the evidence.
     #[must_use]
     pub fn isolation(&self) -> String {
-        let withheld = "keys of mail, billing and federation withheld";
-        match self.environment.directory.runtime {
+        let how = match self.environment.directory.runtime {
             RuntimeKind::Container => {
-                "own network, ports published on the loopback address; outgoing connections are open".to_owned()
+                "own network, ports published on the loopback address; outgoing connections are open"
             }
-            RuntimeKind::Process | RuntimeKind::Attached if is_alone() => ALONE.to_owned(),
-            RuntimeKind::Process | RuntimeKind::Attached if self.is_given() => format!(
-                "none: restored instances share this machine's network (WARNING: real data behind open ports); {withheld}"
-            ),
-            RuntimeKind::Process | RuntimeKind::Attached => "none".to_owned(),
+            RuntimeKind::Process | RuntimeKind::Attached if is_alone() => ALONE,
+            RuntimeKind::Process | RuntimeKind::Attached if self.enclosing.is_some() => ENCLOSED,
+            RuntimeKind::Process | RuntimeKind::Attached if self.is_given() => OPEN,
+            RuntimeKind::Process | RuntimeKind::Attached => "none",
+        };
+        if self.is_given() {
+            format!("{how}; keys of mail, billing and federation withheld")
+        } else {
+            how.to_owned()
         }
     }
 
     /// Why a copy of production data may not be started here; `None` where it may.
     #[must_use]
     pub fn refused_isolation(&self) -> Option<String> {
-        let is_open = self.environment.directory.runtime != RuntimeKind::Container && !is_alone();
+        let is_apart = is_alone() || self.enclosing.is_some();
+        let is_open = self.environment.directory.runtime != RuntimeKind::Container && !is_apart;
         let is_refused = self.is_given() && self.environment.production && is_open && !self.consent.accept_open_ports;
         is_refused.then(|| {
             format!(

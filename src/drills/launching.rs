@@ -90,7 +90,8 @@ impl Deployment {
                     return Err(UsageError(message));
                 }
             }
-            if let Some(port) = self.given_port(service).filter(|port| !ports::is_free(*port)) {
+            let is_taken = |port: &u16| self.enclosure.is_none() && !ports::is_free(*port);
+            if let Some(port) = self.given_port(service).filter(is_taken) {
                 let message = format!("[{service}] port {port} is taken; end what listens there or leave the port out");
                 return Err(UsageError(message));
             }

@@ -265,7 +265,7 @@ fn failed_start(error: &StartError, attempts: u32, secrets: &crate::evidence::Se
         StartError::Exited { service, exit, log } => (*service, exit.code, log.as_str()),
         StartError::NotReady { service, log, .. } => (*service, None, log.as_str()),
         StartError::PortLost { service, .. } | StartError::Prepare { service, .. } => (*service, None, ""),
-        StartError::Process(_) => return None,
+        StartError::Process(_) | StartError::Enclosure(_) => return None,
     };
     Some(startable::Start {
         service,

@@ -6,6 +6,9 @@
 /// Commands of a source that is not the harness's own.
 pub mod attached;
 
+/// Services as processes in a network namespace of their own.
+pub mod enclosure;
+
 /// Services as containers: what the harness asks of a container engine.
 pub mod engine;
 

@@ -47,7 +47,7 @@ pub fn propose() -> std::io::Result<u16> {
 /// `None` where the system does not tell (no `/proc`), so that the caller has to rely on the child being alive.
 #[must_use]
 pub fn listener_is_of_group(port: u16, group: u32) -> Option<bool> {
-    let inodes = listening_inodes(port)?;
+    let inodes = listening_inodes(port, group)?;
     let mut told = false;
     for entry in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -75,12 +75,15 @@ pub fn listener_is_of_group(port: u16, group: u32) -> Option<bool> {
     told.then_some(false)
 }
 
-/// Inodes of the sockets that listen on `port`, from `/proc/net/tcp` and `tcp6` (state `0A`).
-fn listening_inodes(port: u16) -> Option<HashSet<u64>> {
+/// Inodes of the sockets that listen on `port` (state `0A`), in the network of the process `pid`, else in this one's.
+fn listening_inodes(port: u16, pid: u32) -> Option<HashSet<u64>> {
     let mut inodes = HashSet::new();
     let mut any = false;
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let Ok(text) = fs::read_to_string(table) else { continue };
+    for table in ["tcp", "tcp6"] {
+        let of_process = fs::read_to_string(format!("/proc/{pid}/net/{table}"));
+        let Ok(text) = of_process.or_else(|_| fs::read_to_string(format!("/proc/net/{table}"))) else {
+            continue;
+        };
         any = true;
         for line in text.lines().skip(1) {
             let fields: Vec<&str> = line.split_whitespace().collect();

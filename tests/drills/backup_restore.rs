@@ -111,6 +111,7 @@ async fn the_seed_leaves_every_property_that_checks_need() {
         reference_services: request.reference_services.clone(),
         overrides: Default::default(),
         containers: None,
+        enclosure: None,
         has_real_data: false,
     };
     let databases = [folder.path().join("directory.db"), folder.path().join("bus.sqlite")];

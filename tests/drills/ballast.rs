@@ -35,6 +35,7 @@ fn deployment(request: &DrillRequest, folder: &Path) -> Deployment {
         reference_services: request.reference_services.clone(),
         overrides: Default::default(),
         containers: None,
+        enclosure: None,
         has_real_data: false,
     }
 }

@@ -30,6 +30,7 @@ pub(crate) fn request(seed: u64) -> (DrillRequest, TempDir) {
         environment,
         from: None,
         attached: None,
+        enclosing: None,
         consent: Default::default(),
         keys: None,
         directory_identity: None,

@@ -313,11 +313,14 @@ impl Subject<'_> {
         } else {
             None
         };
+        let is_enclosed = attached.is_some() && !environment.is_in_containers();
+        let enclosing = is_enclosed.then(isolated::enclosing).flatten();
         Ok(DrillRequest {
             drill: "backup-restore".to_owned(),
             environment,
             from: self.from.map(Path::to_owned),
             attached,
+            enclosing,
             consent: Consent::default(),
             keys: self.keys.map(Path::to_owned),
             directory_identity: self.directory_identity.map(str::to_owned),

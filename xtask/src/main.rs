@@ -89,6 +89,9 @@ enum Command {
     Ci,
     /// The structural rules of the house: imports, file sizes, paths, names in docs
     Tidy,
+    /// Lead sockets into a network namespace; started by a drill of an attached source
+    #[command(name = isolated::RELAY, hide = true)]
+    Relay,
 }
 
 fn main() -> std::process::ExitCode {
@@ -112,6 +115,7 @@ fn main() -> std::process::ExitCode {
         Command::New(command) => new::run(&command),
         Command::Ci => test::ci(),
         Command::Tidy => tidy::run(),
+        Command::Relay => isolated::relay(),
     };
     code.into()
 }

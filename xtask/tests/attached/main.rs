@@ -1,23 +1,21 @@
 //! Attached sources: a pair that runs by itself is stopped, copied, started again, and runs afterwards whatever happens.
 
+mod isolation;
 mod pair;
 
 use crate::pair::{Load, Pair, free_port};
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 #[track_caller]
-fn assert_ends(output: &Output, code: i32, message: &str) {
+pub(crate) fn assert_ends(output: &Output, code: i32, message: &str) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{errors}");
     assert!(errors.contains(message), "no {message:?} in:\n{errors}");
 }
 
-fn run(command: &mut Command) -> Output {
+pub(crate) fn run(command: &mut Command) -> Output {
     command.output().expect("the command runs")
 }
 
@@ -283,110 +281,4 @@ fn a_harness_killed_at_random_times_leaves_a_source_that_resume_brings_back() {
     }
     pair.environment(|text| text);
     assert_ends(&run(&mut pair.drill(&[])), 0, "verdict: pass");
-}
-
-/// Counts who connects.
-fn decoy() -> (u16, Arc<AtomicU64>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let (port, count) = (
-        listener.local_addr().expect("an address").port(),
-        Arc::new(AtomicU64::new(0)),
-    );
-    let counted = count.clone();
-    std::thread::spawn(move || {
-        for _ in listener.incoming().flatten() {
-            counted.fetch_add(1, Ordering::Relaxed);
-        }
-    });
-    (port, count)
-}
-
-#[test]
-fn restored_instances_with_real_data_get_no_key_to_reach_others_with() {
-    let pair = Pair::new();
-    let (port, connections) = decoy();
-    // A service that greets its mail server at its start, if it is given one.
-    let greets = format!(
-        "if [ -n \"$SMTP_HOST\" ]; then exec 3<>/dev/tcp/127.0.0.1/$SMTP_PORT; fi; exec '{}' \"$0\"",
-        pair.binary.display()
-    );
-    let environment = format!("SMTP_HOST = \"127.0.0.1\", SMTP_PORT = \"{port}\", RESEND_API_KEY = \"re_x\"");
-    let greeting = |text: String| {
-        let binary = format!("command = [{:?}, ", pair.binary.display().to_string());
-        let wrapped = format!("env = {{ {environment} }}\ncommand = [\"bash\", \"-c\", {greets:?}, ");
-        text.replace(&binary, &wrapped)
-    };
-    pair.environment(greeting);
-    let output = run(&mut pair.drill(&[]));
-    assert_ends(&output, 0, "verdict: pass");
-    assert_eq!(connections.load(Ordering::Relaxed), 0);
-    // With data of the harness's own the same services get what the file says: the decoy does count.
-    let own: String = std::fs::read_to_string(pair.path("attached.toml")).expect("written");
-    let own: Vec<&str> = own
-        .lines()
-        .filter(|line| {
-            ["name", "[", "command", "env"]
-                .iter()
-                .any(|start| line.starts_with(start))
-        })
-        .collect();
-    std::fs::write(pair.path("own.toml"), own.join("\n")).expect("written");
-    let path = pair.path("own.toml").display().to_string();
-    run(&mut pair.xtask(&["drill", "--environment", &path, "--no-self-test"]));
-    assert!(connections.load(Ordering::Relaxed) > 0);
-}
-
-#[test]
-fn a_given_backup_is_restored_in_a_network_of_its_own_where_the_system_has_them() {
-    let pair = Pair::new();
-    let own = format!(
-        "name = \"own\"\nproduction = true\n[directory]\ncommand = [{0:?}, \"directory\"]\n[bus]\ncommand = [{0:?}, \"bus\"]\n",
-        pair.binary.display().to_string()
-    );
-    std::fs::write(pair.path("own.toml"), own).expect("written");
-    let path = pair.path("own.toml").display().to_string();
-    let given = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/snapshots/at-rest");
-    let arguments = [
-        "drill",
-        "--environment",
-        &path,
-        "--from",
-        given,
-        "--no-self-test",
-        "--json",
-    ];
-    let mut probe = Command::new("unshare");
-    probe.args([
-        "--user",
-        "--map-root-user",
-        "--net",
-        "--",
-        "ip",
-        "link",
-        "set",
-        "lo",
-        "up",
-    ]);
-    probe.stderr(Stdio::null());
-    let has_namespaces = probe.status().is_ok_and(|status| status.success());
-    let output = run(&mut pair.xtask(&arguments));
-    if has_namespaces {
-        assert_ends(&output, 0, "verdict: pass");
-        let evidence: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
-        let isolation = evidence["run"]["isolation"].as_str().expect("stated");
-        assert_eq!(isolation, "network namespace with only the loopback interface");
-    } else {
-        // Production data behind open ports is refused.
-        assert_ends(&output, 2, "--accept-open-ports");
-    }
-    // As on a system that refuses namespaces.
-    let refused = run(pair.xtask(&arguments).env("DRILLS_IN_OWN_NETWORK", "1"));
-    assert_ends(&refused, 2, "--accept-open-ports");
-    let mut accepted = arguments.to_vec();
-    accepted.push("--accept-open-ports");
-    let output = run(pair.xtask(&accepted).env("DRILLS_IN_OWN_NETWORK", "1"));
-    assert_ends(&output, 0, "verdict: pass");
-    let evidence: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
-    let isolation = evidence["run"]["isolation"].as_str().expect("stated");
-    assert!(isolation.contains("WARNING"), "{isolation}");
 }
