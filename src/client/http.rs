@@ -3,9 +3,9 @@
 //! Never follows a redirect, never uses a proxy, reads at most 32 MiB of a body. After the first time-out or refused
 //! connection every further call fails at once with that cause, so that a dead service costs 3 s and not 3 s a call.
 
+use crate::client::dial::socket_of;
 use crate::client::secret::{Secret, shown};
 use crate::deployment::Service;
-use crate::runtime::enclosure::socket_of;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, redirect};
 use serde::de::DeserializeOwned;

@@ -7,8 +7,8 @@
 pub mod admin;
 /// The message bus.
 pub mod bus;
-/// One connection to a service, on the network or enclosed.
-mod dial;
+/// One connection to a service, on the network or behind a socket.
+pub mod dial;
 /// Public and observing endpoints of the directory.
 pub mod directory;
 /// The connection under both clients: limits, latch, errors.

@@ -2,6 +2,7 @@
 //!
 //! A source, a clean pair and a restored pair are different types, so that a restore onto a source does not compile.
 
+use crate::client::dial::lead;
 use crate::client::probe;
 use crate::client::signing::KeyPair;
 use crate::deployment::Service;
@@ -314,9 +315,9 @@ impl Deployment {
                 let port = addresses.ports[usize::from(service == Service::Bus)];
                 let mut host = "127.0.0.1".to_owned();
                 if let Some(enclosure) = &self.enclosure {
-                    enclosure.reach(port).await?;
-                    launch.argv = enclosure.within(launch.argv);
                     host = enclosure.host().to_owned();
+                    lead(&host, port, enclosure.reach(port).await?);
+                    launch.argv = enclosure.within(launch.argv);
                 }
                 Started {
                     running: Box::new(ServiceProcess::start(&launch)?),

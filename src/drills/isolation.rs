@@ -1,7 +1,9 @@
 //! What keeps clean and restored instances apart from everything but the harness, and what is withheld from them.
 
 use crate::deployment::environment::RuntimeKind;
-use crate::drills::context::DrillRequest;
+use crate::drills::context::{DrillContext, DrillRequest, UsageError, chain};
+use crate::runtime::enclosure::Enclosure;
+use std::sync::Arc;
 
 /// How evidence names a network that has nothing but the loopback interface.
 const ALONE: &str = "network namespace with only the loopback interface";
@@ -70,6 +72,21 @@ impl DrillRequest {
             )
         })
     }
+}
+
+/// The network of a deployment's processes, where the request asks for one.
+pub(crate) async fn enclosure(context: &DrillContext) -> Result<Option<Arc<Enclosure>>, UsageError> {
+    let Some(enclosing) = context
+        .request
+        .enclosing
+        .as_ref()
+        .filter(|_| !context.request.environment.is_in_containers())
+    else {
+        return Ok(None);
+    };
+    let opened = Enclosure::open(enclosing, &context.folders.work.join("network")).await;
+    let opened = opened.map_err(|error| UsageError(format!("{}; give --runtime container", chain(&error))))?;
+    Ok(Some(Arc::new(opened)))
 }
 
 #[cfg(test)]

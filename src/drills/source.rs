@@ -7,13 +7,13 @@ use crate::client::signing::KeyPair;
 use crate::deployment::Service;
 use crate::deployment::release::Release;
 use crate::drills::context::{
-    Base, DrillContext, DrillRequest, Stop, UsageError, chain, milliseconds, private_folder, timestamp,
+    Base, DrillContext, DrillRequest, Stop, UsageError, milliseconds, private_folder, timestamp,
 };
 use crate::drills::instances::{Deployment, Pair, Source, StartError};
+use crate::drills::isolation::enclosure;
 use crate::drills::launching::ISSUER_PRIVATE;
 use crate::drills::stages::Reached;
 use crate::evidence::CheckId;
-use crate::runtime::enclosure::Enclosure;
 use crate::runtime::engine::Mount;
 use crate::runtime::process::Stopped;
 use crate::seed::{self, SeedPlan, Seeded, Workspaces};
@@ -25,7 +25,6 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often a start that lost its port is tried again on new files.
@@ -148,26 +147,6 @@ pub async fn deployment(context: &mut DrillContext) -> Result<Deployment, UsageE
     deployment.check()?;
     deployment.check_images().await?;
     Ok(deployment)
-}
-
-/// The network of a deployment's processes, where the request asks for one.
-async fn enclosure(context: &DrillContext) -> Result<Option<Arc<Enclosure>>, UsageError> {
-    let Some(enclosing) = context
-        .request
-        .enclosing
-        .as_ref()
-        .filter(|_| !context.request.environment.is_in_containers())
-    else {
-        return Ok(None);
-    };
-    let opened = Enclosure::open(enclosing, &context.folders.work.join("network")).await;
-    let opened = opened.map_err(|error| {
-        UsageError(format!(
-            "{}; give --runtime container, or --accept-open-ports to do without it",
-            chain(&error)
-        ))
-    })?;
-    Ok(Some(Arc::new(opened)))
 }
 
 /// Private keys of a given backup's agents: `--keys`, else the identity file of `[access]`. A seeded source has its own.

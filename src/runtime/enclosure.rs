@@ -12,8 +12,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
@@ -25,9 +25,6 @@ const CONTROL: &str = "control";
 const RELAY_LIMIT: Duration = Duration::from_secs(10);
 /// Brings the loopback interface up, then becomes what follows.
 const UP: &[&str] = &["--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
-
-/// Sockets of enclosed services, by host and port as their URLs have them.
-static DOORS: RwLock<BTreeMap<(String, u16), PathBuf>> = RwLock::new(BTreeMap::new());
 
 /// How this machine lets a program into a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,17 +166,17 @@ impl Enclosure {
         self.way.join(self.relay.pid(), argv)
     }
 
-    /// The host name under which clients of this process reach services in it; nobody else knows it.
+    /// The host name that clients of this process are to know its services by.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Makes `http://{host}:{port}` lead to that port of the namespace.
+    /// The Unix socket that leads to a port of the namespace, for as long as this lives.
     ///
     /// # Errors
     /// [`EnclosureError::Port`].
-    pub async fn reach(&self, port: u16) -> Result<(), EnclosureError> {
+    pub async fn reach(&self, port: u16) -> Result<PathBuf, EnclosureError> {
         let asked = async {
             let mut control = self.control.lock().await;
             control.write_all(format!("{port}\n").as_bytes()).await?;
@@ -194,24 +191,8 @@ impl Enclosure {
         asked
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|source| EnclosureError::Port { port, source })?;
-        let mut doors = DOORS.write().unwrap_or_else(PoisonError::into_inner);
-        doors.insert((self.host.clone(), port), door(&self.folder, &port.to_string()));
-        Ok(())
+        Ok(door(&self.folder, &port.to_string()))
     }
-}
-
-impl Drop for Enclosure {
-    fn drop(&mut self) {
-        let mut doors = DOORS.write().unwrap_or_else(PoisonError::into_inner);
-        doors.retain(|(host, _), _| *host != self.host);
-    }
-}
-
-/// The socket that leads to an enclosed service; `None` for every other host and port.
-#[must_use]
-pub fn socket_of(host: &str, port: u16) -> Option<PathBuf> {
-    let doors = DOORS.read().unwrap_or_else(PoisonError::into_inner);
-    doors.get(&(host.to_owned(), port)).cloned()
 }
 
 /// A socket in an open folder, by a path that is short however deep the folder lies: the system allows 107 bytes.

@@ -148,6 +148,7 @@ pub(crate) struct Prune {
 }
 
 impl Prune {
+    #[cfg(feature = "store")]
     /// The rules that are given, by their names in an environment file.
     pub(crate) fn rules(&self) -> Vec<(&'static str, i64)> {
         [
