@@ -29,6 +29,8 @@ pub(crate) struct Container {
     docker: Docker,
     /// `None` once it is removed.
     container: Option<ContainerAsync<GenericImage>>,
+    /// The way in to it, where it is apart.
+    relay: Option<ContainerAsync<GenericImage>>,
     name: String,
     host_name: String,
     pid: u32,
@@ -47,7 +49,7 @@ impl Container {
     /// Watches a container that was started, and follows its output.
     pub(crate) async fn new(
         engine: &ContainerEngine,
-        container: ContainerAsync<GenericImage>,
+        (container, relay): (ContainerAsync<GenericImage>, Option<ContainerAsync<GenericImage>>),
         launch: &ContainerLaunch,
         network: String,
         log: File,
@@ -65,6 +67,7 @@ impl Container {
             is_here: engine.is_local() && pid > 0 && Path::new(&format!("/proc/{pid}")).exists(),
             docker,
             container: Some(container),
+            relay,
             name: launch.name.clone(),
             host_name: launch.host_name.clone(),
             pid,
@@ -140,7 +143,7 @@ impl Container {
         if self.mount == Mount::Volume {
             self.copy_out().await?;
         }
-        if let Some(container) = self.container.take() {
+        for container in self.container.take().into_iter().chain(self.relay.take()) {
             let removed = container.rm().await;
             removed.map_err(|error| self.cannot("remove", chain(&error)))?;
         }
@@ -260,18 +263,21 @@ impl Drop for Container {
     fn drop(&mut self) {
         self.watching.abort();
         self.logging.abort();
-        let Some(container) = self.container.take() else {
-            return;
-        };
-        // In a task of its own: the destructor of a container blocks on its removal, and a thread that does so in the
-        // midst of a poll loses the wake-ups of whatever it polls.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => {
-                // What cannot be removed now is found by its label at the end of the run.
-                runtime.spawn(container.rm());
-            }
-            Err(_) => std::mem::forget(container),
+        for container in self.container.take().into_iter().chain(self.relay.take()) {
+            give_up(container);
         }
+    }
+}
+
+/// Removes a container in a task of its own: its destructor blocks on the removal, and a thread that does so in the midst of a
+/// poll loses the wake-ups of whatever it polls.
+fn give_up(container: ContainerAsync<GenericImage>) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => {
+            // What cannot be removed now is found by its label at the end of the run.
+            runtime.spawn(container.rm());
+        }
+        Err(_) => std::mem::forget(container),
     }
 }
 

@@ -14,16 +14,19 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use testcontainers::bollard::Docker;
 use testcontainers::bollard::models::{
-    HostConfig, Mount as EngineMount, MountType, NetworkCreateRequest, PortBinding, VolumeCreateRequest,
+    HostConfig, Mount as EngineMount, MountType, NetworkConnectRequest, NetworkCreateRequest, PortBinding,
+    VolumeCreateRequest,
 };
 use testcontainers::core::client::docker_client_instance;
 use testcontainers::core::{ContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner;
-use testcontainers::{GenericImage, ImageExt};
+use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 
 /// Where the engine's ports are published.
 const PUBLISH: &str = "DRILLS_PUBLISH_ADDRESS";
 const LOOPBACK: &str = "127.0.0.1";
+/// Option of a bridge: the engine's machine has no address in it.
+const NO_ADDRESS: &str = "com.docker.network.bridge.inhibit_ipv4";
 
 /// A container engine that answers.
 pub struct ContainerEngine {
@@ -123,7 +126,7 @@ impl ContainerEngine {
     }
 
     /// The network of a run, made with its first service.
-    async fn network(&self, owner: &Owner) -> Result<String, EngineError> {
+    async fn network(&self, owner: &Owner, is_apart: bool) -> Result<String, EngineError> {
         let mut networks = self.networks.lock().await;
         if let Some(name) = networks.get(&owner.run) {
             return Ok(name.clone());
@@ -137,9 +140,22 @@ impl ContainerEngine {
             name: name.clone(),
             driver: Some("bridge".to_owned()),
             labels: Some(labels(owner)),
+            internal: Some(is_apart),
             ..NetworkCreateRequest::default()
         };
-        let made = self.docker.create_network(request).await;
+        let made = if is_apart {
+            // Without an address of the engine's machine in it; an engine that does not know this makes one that has it.
+            let without = NetworkCreateRequest {
+                options: Some(HashMap::from([(NO_ADDRESS.to_owned(), "true".to_owned())])),
+                ..request.clone()
+            };
+            match self.docker.create_network(without).await {
+                Ok(made) => Ok(made),
+                Err(_) => self.docker.create_network(request).await,
+            }
+        } else {
+            self.docker.create_network(request).await
+        };
         made.map_err(|error| EngineError(format!("cannot make the network {name}: {}", chain(&error))))?;
         networks.insert(owner.run.clone(), name.clone());
         Ok(name)
@@ -170,29 +186,25 @@ impl ContainerEngine {
             .mode(0o600)
             .open(&launch.log);
         let log = log.map_err(|error| StartError(format!("cannot open {}: {error}", launch.log.display())))?;
-        let network = self.network(&launch.owner).await?;
+        let network = self.network(&launch.owner, launch.is_apart).await?;
         let user = self.user_of(&image).await?;
         let (mounts, own_user) = match launch.mount {
             Mount::Volume => (vec![self.filled_volume(launch, &image, user).await?], None),
             Mount::Bind => self.bound(launch, user)?,
         };
-        let (port, publish, in_network) = (launch.port, self.publish.clone(), network.clone());
-        let published = launch.published.unwrap_or(0).to_string();
+        let published = Published::of(self, launch);
+        let in_network = network.clone();
+        let own = (!launch.is_apart).then(|| published.clone());
         let (name, tag) = images::name_and_tag(&image);
         let mut request = GenericImage::new(name, tag)
             .with_wait_for(WaitFor::Nothing)
-            .with_exposed_port(ContainerPort::Tcp(port))
+            .with_exposed_port(ContainerPort::Tcp(launch.port))
             .with_container_name(&launch.host_name)
             .with_labels(labels(&launch.owner))
             .with_host_config_modifier(move |config: &mut HostConfig| {
                 config.network_mode = Some(in_network.clone());
-                // Published on one address only: all ports on all addresses is the default.
                 config.publish_all_ports = Some(false);
-                let binding = PortBinding {
-                    host_ip: Some(publish.clone()),
-                    host_port: Some(published.clone()),
-                };
-                config.port_bindings = Some(HashMap::from([(format!("{port}/tcp"), Some(vec![binding]))]));
+                config.port_bindings = own.clone().map(Published::bindings);
                 config.mounts = Some(mounts.clone());
             });
         for (key, value) in &launch.variables {
@@ -204,18 +216,17 @@ impl ContainerEngine {
         if let Some(user) = own_user {
             request = request.with_user(user);
         }
-        // In a task of its own, so that a start that is given up does not run a blocking destructor in the midst of a poll.
-        let starting = tokio::spawn(async move { request.start().await });
-        let container = match starting.await.map_err(StartError::of)? {
-            Ok(container) => container,
-            Err(error) => {
-                // A container that could not be started stays behind as created.
-                let _ = leftovers::remove_container(&self.docker, &launch.host_name).await;
-                return Err(StartError(chain(&error)));
+        let relaying = async {
+            match launch.is_apart {
+                true => self.relay(launch, &network, published).await.map(Some),
+                false => Ok(None),
             }
         };
-        let port = container.get_host_port_ipv4(ContainerPort::Tcp(port)).await;
-        let container = Container::new(self, container, launch, network, log).await;
+        let (container, relay) = tokio::join!(self.started(request, &launch.host_name), relaying);
+        let (container, relay) = (container?, relay?);
+        let open = relay.as_ref().unwrap_or(&container);
+        let port = open.get_host_port_ipv4(ContainerPort::Tcp(launch.port)).await;
+        let container = Container::new(self, (container, relay), launch, network, log).await;
         // Without one it ended already: whoever waits for it sees that.
         let port = port.unwrap_or_default();
         Ok(Started {
@@ -223,6 +234,54 @@ impl ContainerEngine {
             host: self.host.clone(),
             port,
         })
+    }
+
+    /// The one way in to a service that is apart: a container in its network and in one that can be published.
+    async fn relay(
+        &self,
+        launch: &ContainerLaunch,
+        network: &str,
+        published: Published,
+    ) -> Result<ContainerAsync<GenericImage>, StartError> {
+        let image = images::reference(self).await?;
+        let (image, tag) = images::name_and_tag(&image);
+        let name = format!("relay-{}", launch.host_name);
+        let to = format!("{}:{}", launch.host_name, launch.port);
+        let request = GenericImage::new(image, tag)
+            .with_wait_for(WaitFor::Nothing)
+            .with_exposed_port(ContainerPort::Tcp(launch.port))
+            .with_container_name(&name)
+            .with_labels(labels(&launch.owner))
+            .with_cmd(["relay".to_owned(), launch.port.to_string(), to])
+            .with_host_config_modifier(move |config: &mut HostConfig| {
+                config.publish_all_ports = Some(false);
+                config.port_bindings = Some(published.clone().bindings());
+            });
+        let relay = self.started(request, &name).await?;
+        let joined = NetworkConnectRequest {
+            container: relay.id().to_owned(),
+            ..NetworkConnectRequest::default()
+        };
+        let joined = self.docker.connect_network(network, joined).await;
+        joined.map_err(StartError::of)?;
+        Ok(relay)
+    }
+
+    async fn started(
+        &self,
+        request: ContainerRequest<GenericImage>,
+        name: &str,
+    ) -> Result<ContainerAsync<GenericImage>, StartError> {
+        // In a task of its own, so that a start that is given up does not run a blocking destructor in the midst of a poll.
+        let starting = tokio::spawn(async move { request.start().await });
+        match starting.await.map_err(StartError::of)? {
+            Ok(container) => Ok(container),
+            Err(error) => {
+                // A container that could not be started stays behind as created.
+                let _ = leftovers::remove_container(&self.docker, name).await;
+                Err(StartError(chain(&error)))
+            }
+        }
     }
 
     /// A new volume with the service's files in it, with the owner that the service runs as.
@@ -292,6 +351,32 @@ impl ContainerEngine {
             mount(&identities, launch.identities.clone(), true),
         ];
         Ok((mounts, own_user))
+    }
+}
+
+/// Where a service's port is published: on one address only, since all ports on all addresses is the default.
+#[derive(Clone)]
+struct Published {
+    port: u16,
+    address: String,
+    on: String,
+}
+
+impl Published {
+    fn of(engine: &ContainerEngine, launch: &ContainerLaunch) -> Published {
+        Published {
+            port: launch.port,
+            address: engine.publish.clone(),
+            on: launch.published.unwrap_or(0).to_string(),
+        }
+    }
+
+    fn bindings(self) -> HashMap<String, Option<Vec<PortBinding>>> {
+        let binding = PortBinding {
+            host_ip: Some(self.address),
+            host_port: Some(self.on),
+        };
+        HashMap::from([(format!("{}/tcp", self.port), Some(vec![binding]))])
     }
 }
 

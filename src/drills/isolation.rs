@@ -43,6 +43,9 @@ impl DrillRequest {
     #[must_use]
     pub fn isolation(&self) -> String {
         let how = match self.environment.directory.runtime {
+            RuntimeKind::Container if self.is_given() => {
+                "internal network without a way out, reached through relays published on the loopback address"
+            }
             RuntimeKind::Container => {
                 "own network, ports published on the loopback address; outgoing connections are open"
             }

@@ -245,6 +245,7 @@ impl Deployment {
             identities: IDENTITIES.to_owned(),
             log: log.to_owned(),
             mount: containers.mount,
+            is_apart: self.has_real_data,
         }
     }
 

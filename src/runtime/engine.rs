@@ -76,6 +76,8 @@ pub struct ContainerLaunch {
     pub log: PathBuf,
     /// How its files get in and out.
     pub mount: Mount,
+    /// Whether it may reach, and be reached by, nobody but the run's other services and the harness.
+    pub is_apart: bool,
 }
 
 /// A started container.

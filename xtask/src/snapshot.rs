@@ -148,8 +148,8 @@ pub(crate) struct Prune {
 }
 
 impl Prune {
-    #[cfg(feature = "store")]
     /// The rules that are given, by their names in an environment file.
+    #[cfg(feature = "store")]
     pub(crate) fn rules(&self) -> Vec<(&'static str, i64)> {
         [
             ("keep_last", self.keep_last),
