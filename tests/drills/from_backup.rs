@@ -156,6 +156,35 @@ async fn a_garbage_manifest_fails() {
     );
 }
 
+/// Whether a bus whose directory is said to be on this machine reaches it, in a drill with real data or with the harness's own.
+async fn reaches_this_machine(seed: u64, real_data: bool) -> bool {
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let outward = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    // Sends nothing; it is asked which of this machine's addresses leads outward.
+    outward.connect("192.0.2.1:9").expect("this machine has an address");
+    let address = outward.local_addr().expect("an address").ip();
+    let (mut request, _folder) = request(seed);
+    let settings = &mut request.environment.bus;
+    settings
+        .env
+        .insert("DIRECTORY_URL".to_owned(), format!("http://{address}:{port}"));
+    let given = recorded("at-rest");
+    request.from = real_data.then(|| given.path().to_owned());
+    listener.set_nonblocking(true).expect("set");
+    // What comes of the drill does not matter here: its bus has no directory.
+    let _ = perform(request).await.map(|performed| performed.verdict);
+    listener.accept().is_ok()
+}
+
+async fn containers_with_real_data_reach_nobody_and_those_with_our_own_do() {
+    assert!(!reaches_this_machine(45, true).await, "real data got out");
+    assert!(
+        reaches_this_machine(46, false).await,
+        "the decoy cannot be reached at all"
+    );
+}
+
 crate::drills! {
     both: [
         the_recorded_set_at_rest_restores_and_stays_untouched,
@@ -169,5 +198,8 @@ crate::drills! {
     ],
     process: [
         a_folder_without_a_database_is_a_usage_error_and_leaves_nothing,
+    ],
+    container: [
+        containers_with_real_data_reach_nobody_and_those_with_our_own_do,
     ],
 }

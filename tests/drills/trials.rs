@@ -24,20 +24,25 @@ pub(crate) struct Drill {
     pub(crate) body: fn() -> Pin<Box<dyn Future<Output = ()>>>,
 }
 
-/// What a module holds: tests for both runtimes, and those that are about processes only.
+/// What a module holds: tests for both runtimes, and those that are about processes or about containers only.
 pub(crate) struct Drills {
     pub(crate) both: &'static [Drill],
     pub(crate) process: &'static [Drill],
+    pub(crate) container: &'static [Drill],
 }
 
 /// Lists the tests of a module.
 #[macro_export]
 macro_rules! drills {
     (both: [$($both:ident),* $(,)?], process: [$($process:ident),* $(,)?] $(,)?) => {
+        $crate::drills!(both: [$($both),*], process: [$($process),*], container: []);
+    };
+    (both: [$($both:ident),* $(,)?], process: [$($process:ident),* $(,)?], container: [$($container:ident),* $(,)?] $(,)?) => {
         /// The tests of this module.
         pub(crate) const DRILLS: $crate::trials::Drills = $crate::trials::Drills {
             both: &[$($crate::drills!(@one $both)),*],
             process: &[$($crate::drills!(@one $process)),*],
+            container: &[$($crate::drills!(@one $container)),*],
         };
     };
     (@one $name:ident) => {
@@ -60,7 +65,7 @@ pub(crate) fn run(modules: &[Drills]) -> ! {
             let name = format!("process::{}", path(drill.name));
             trials.push(Trial::test(name.clone(), move || in_thread(&name, false, body)));
         }
-        for drill in module.both {
+        for drill in module.both.iter().chain(module.container) {
             let body = drill.body;
             let name = format!("container::{}", path(drill.name));
             let trial = Trial::test(name.clone(), {
