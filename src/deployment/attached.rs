@@ -87,6 +87,7 @@ impl AttachedSource {
             settings.runtime = kind;
             // The source's own.
             settings.port = None;
+            settings.cwd = settings.command_cwd.take();
         }
         Ok(Some(source))
     }

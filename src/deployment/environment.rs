@@ -120,8 +120,10 @@ pub struct ServiceSettings {
     /// Process: the argv with placeholders. Empty means the reference service.
     #[serde(default)]
     pub command: Vec<String>,
-    /// Process: the working directory.
+    /// Process: the working directory. Attached: that of `stop`, `start` and `fetch`.
     pub cwd: Option<PathBuf>,
+    /// Attached: the working directory of `command`; a new folder where left out, so that nothing of the source's is picked up.
+    pub command_cwd: Option<PathBuf>,
     /// Process: variables with placeholders, added to (and winning over) the ones that Beam documents.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -306,9 +308,14 @@ impl Environment {
         for exception in &environment.exception {
             exception.check().map_err(invalid)?;
         }
+        // Whoever calls it so means it.
+        environment.production |= environment.name == "production";
         let folder = path.parent().unwrap_or(Path::new("."));
         for settings in [&mut environment.directory, &mut environment.bus] {
-            for relative in [&mut settings.cwd, &mut settings.data].into_iter().flatten() {
+            for relative in [&mut settings.cwd, &mut settings.command_cwd, &mut settings.data]
+                .into_iter()
+                .flatten()
+            {
                 *relative = folder.join(&*relative);
             }
         }
@@ -363,6 +370,9 @@ fn check_service(settings: &ServiceSettings, service: Service) -> Result<(), Str
                 return Err(format!("[{service}] is attached but has no {key}; add it"));
             }
         }
+    }
+    if settings.runtime != RuntimeKind::Attached && settings.command_cwd.is_some() {
+        return Err(format!("[{service}] command_cwd is for attached services; write cwd"));
     }
     for argument in &settings.command {
         check_placeholders(argument, false).map_err(|what| format!("[{service}] command: {what}"))?;

@@ -57,6 +57,8 @@ pub struct DrillRequest {
     pub older_locks: Option<PathBuf>,
     /// Folder under which the run makes its own.
     pub runs: PathBuf,
+    /// Folder that the caller writes reports into, where it does.
+    pub reports: Option<PathBuf>,
     /// The command line, unexpanded.
     pub command: String,
     /// The commit of the harness, where known.

@@ -49,7 +49,7 @@ impl DrillRequest {
             RuntimeKind::Container => {
                 "own network, ports published on the loopback address; outgoing connections are open"
             }
-            RuntimeKind::Process | RuntimeKind::Attached if is_alone() => ALONE,
+            RuntimeKind::Process | RuntimeKind::Attached if self.is_alone() => ALONE,
             RuntimeKind::Process | RuntimeKind::Attached if self.enclosing.is_some() => ENCLOSED,
             RuntimeKind::Process | RuntimeKind::Attached if self.is_given() => OPEN,
             RuntimeKind::Process | RuntimeKind::Attached => "none",
@@ -61,10 +61,15 @@ impl DrillRequest {
         }
     }
 
+    /// Whether restored services share a network of their own with the harness; an attached source would be in it too.
+    fn is_alone(&self) -> bool {
+        self.attached.is_none() && is_alone()
+    }
+
     /// Why a copy of production data may not be started here; `None` where it may.
     #[must_use]
     pub fn refused_isolation(&self) -> Option<String> {
-        let is_apart = is_alone() || self.enclosing.is_some();
+        let is_apart = self.is_alone() || self.enclosing.is_some();
         let is_open = self.environment.directory.runtime != RuntimeKind::Container && !is_apart;
         let is_refused = self.is_given() && self.environment.production && is_open && !self.consent.accept_open_ports;
         is_refused.then(|| {

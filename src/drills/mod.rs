@@ -121,6 +121,13 @@ pub async fn perform(
     // Beyond RLIMIT_FSIZE a write then fails, as on a full disk, instead of ending the harness without any evidence.
     let _beyond_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
     self_test::check(&request.self_test)?;
+    if let Some(source) = &request.attached {
+        // Before the run's folder is made.
+        let problems = attached::misplaced(&request, source);
+        if !problems.is_empty() {
+            return Err(UsageError(problems.join("\n")));
+        }
+    }
     let mut context = DrillContext::new(request, progress)?;
     if let Err(error) = started::record(&context) {
         context.discard();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 
 /// Variables of the harness that no command needs.
-const KEPT_BACK: &[&str] = &["DRILLS_SEAL_KEY"];
+const KEPT_BACK: &[&str] = &["DRILLS_SEAL_KEY", "DRILLS_STORE_NAMING_SECRET"];
 
 /// A command of an environment file.
 #[derive(Debug, Clone)]

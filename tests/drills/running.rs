@@ -39,6 +39,7 @@ pub(crate) fn request(seed: u64) -> (DrillRequest, TempDir) {
         keep: false,
         older_locks: None,
         runs: folder.path().join("drills"),
+        reports: None,
         command: "cargo xtask drill".to_owned(),
         harness_git_sha: None,
         reference_services: Some(reference::ensure_built().expect("the reference services are built")),

@@ -3,7 +3,7 @@
 use crate::exit::ExitCode;
 use crate::progress::Lines;
 use crate::snapshot::Identity;
-use crate::{attached, containers, environments, github, given, isolated, refuse, report, verify};
+use crate::{attached, containers, environments, github, given, isolated, refuse, report, said, verify};
 use recovery_drills::deployment::Service;
 use recovery_drills::deployment::attached::AttachedSource;
 use recovery_drills::deployment::environment::Environment;
@@ -117,6 +117,14 @@ pub(crate) fn run(options: Options) -> ExitCode {
         let message = "drill all makes its own sources; leave --from out, or name the drill backup-restore";
         return refuse(ExitCode::Usage, message);
     }
+    if names.len() > 1 {
+        // What one of them cannot be done with stops all, before the first.
+        for name in &names {
+            if let Err(message) = request(&options, name, None) {
+                return refuse(ExitCode::Usage, &message);
+            }
+        }
+    }
     let mut all = Vec::new();
     for name in &names {
         match one(&options, name) {
@@ -140,9 +148,13 @@ pub(crate) fn run(options: Options) -> ExitCode {
     }
     if names.len() > 1 && !options.quiet {
         for evidence in &all {
-            eprintln!("{}: {}", evidence.run.drill, evidence.verdict);
+            said::line(format_args!("{}: {}", evidence.run.drill, evidence.verdict));
         }
-        eprintln!("verdict: {verdict} — {} of {} drills run", all.len(), names.len());
+        said::line(format_args!(
+            "verdict: {verdict} — {} of {} drills run",
+            all.len(),
+            names.len()
+        ));
     }
     if all.iter().any(|evidence| evidence.run.interrupted) {
         ExitCode::Interrupted
@@ -185,10 +197,13 @@ fn one(options: &Options, name: &str) -> Result<Option<Evidence>, (ExitCode, Str
     };
     let runs = request.runs.clone();
     if !options.quiet {
-        eprintln!(
-            "drill {} on {}, seed {}",
-            request.drill, request.environment.name, request.seed
-        );
+        let DrillRequest {
+            drill,
+            environment,
+            seed,
+            ..
+        } = &request;
+        said::line(format_args!("drill {drill} on {}, seed {seed}", environment.name));
     }
     let performed = runtime.block_on(async {
         // Before the first action, so that no signal finds the harness unprepared.
@@ -217,9 +232,9 @@ fn close(options: &Options, evidence: &Evidence, runs: &Path, key: Option<&SealK
         .and_then(|()| report::write(evidence, &folder.join(FILE_NAME)))
         .and_then(|()| report::write(evidence, &path));
     if !options.quiet {
-        eprint!("{}", summary::render(evidence));
-        eprintln!("evidence: {}", folder.join("evidence.json").display());
-        eprintln!("report:   {}", path.display());
+        said::text(format_args!("{}", summary::render(evidence)));
+        said::line(format_args!("evidence: {}", folder.join("evidence.json").display()));
+        said::line(format_args!("report:   {}", path.display()));
     }
     written
 }
@@ -253,6 +268,7 @@ fn request(options: &Options, name: &str, from: Option<&Path>) -> Result<DrillRe
         yes: options.yes,
         accept_open_ports: options.accept_open_ports,
     };
+    request.reports = Some(options.reports.clone());
     request.rounds = options.rounds;
     request.keep = options.keep;
     // Clap knows no other words.
@@ -329,6 +345,7 @@ impl Subject<'_> {
             keep: false,
             older_locks: None,
             runs: reference::runs_folder(),
+            reports: None,
             command: command_line(),
             harness_git_sha: git_sha(),
             reference_services,

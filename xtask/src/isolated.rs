@@ -39,10 +39,9 @@ pub(crate) fn enter(variables: &[(&str, PathBuf)]) {
     let _ = own.env(ENTERED, "1").envs(variables.iter().cloned()).exec();
 }
 
-/// How the processes that an attached drill restores get a network of their own; `None` where they are in one already, or the
-/// system refuses.
+/// How the processes that an attached drill restores get a network of their own; `None` where the system refuses.
 pub(crate) fn enclosing() -> Option<Enclosing> {
-    if is_alone() || is_entered() {
+    if is_entered() {
         return None;
     }
     let program = std::env::current_exe().ok()?.to_str()?.to_owned();

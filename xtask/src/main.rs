@@ -21,6 +21,7 @@ mod parity;
 mod plan;
 mod progress;
 mod report;
+mod said;
 mod schema;
 mod smoke;
 mod snapshot;

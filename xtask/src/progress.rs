@@ -1,8 +1,9 @@
 //! Step lines on standard error: plain in CI and files, with the running step shown on a terminal.
 
+use crate::said;
 use recovery_drills::drills::context::Progress;
 use recovery_drills::evidence::{Step, StepOutcome};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 /// Prints a line a step; on a terminal the running step is shown first and then replaced.
 pub(crate) struct Lines {
@@ -22,8 +23,7 @@ impl Lines {
 impl Progress for Lines {
     fn begins(&self, name: &str) {
         if self.terminal {
-            eprint!("  … {name}");
-            let _ = std::io::stderr().flush();
+            said::text(format_args!("  … {name}"));
         }
     }
 
@@ -39,9 +39,9 @@ impl Progress for Lines {
             .as_deref()
             .and_then(|at| at.get(11..23))
             .unwrap_or("            ");
-        eprintln!(
+        said::line(format_args!(
             "{clear}{time}  {mark} {:>6} ms  {:<30} {}",
             step.duration_ms, step.name, step.detail
-        );
+        ));
     }
 }

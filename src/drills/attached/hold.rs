@@ -5,12 +5,13 @@
 
 use crate::deployment::Service;
 use crate::deployment::attached::AttachedSource;
+use crate::drills::attached::state::is_own;
 use crate::drills::run_folder::private_folder;
 use crate::evidence::{StoreError, sha256, write_atomically};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why a source could not be held.
@@ -111,16 +112,6 @@ pub struct Hold {
     pub record: HoldRecord,
     state: PathBuf,
     _locks: Vec<File>,
-}
-
-/// The harness's own state folder: `DRILLS_STATE_DIR`, else below `XDG_STATE_HOME`, else below the home folder.
-#[must_use]
-pub fn state_folder(variable: impl Fn(&str) -> Option<String>) -> PathBuf {
-    let given = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    given("DRILLS_STATE_DIR")
-        .or_else(|| Some(given("XDG_STATE_HOME")?.join("recovery-drills")))
-        .or_else(|| Some(given("HOME")?.join(".local/state/recovery-drills")))
-        .unwrap_or_else(|| std::env::temp_dir().join("recovery-drills-state"))
 }
 
 /// The key of one service's files: device and inode, else what names them.
@@ -252,7 +243,11 @@ impl Hold {
     fn write(&self) -> Result<(), HoldError> {
         // Plain data with text keys: serialising cannot fail.
         let text = serde_json::to_string_pretty(&self.record).unwrap_or_default();
-        Ok(write_atomically(&self.path(), &text)?)
+        let path = self.path();
+        write_atomically(&path, &text)?;
+        // It names commands. That its folder is one's own is what keeps others from writing it.
+        let private = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
+        private.map_err(|source| HoldError::State { path, source })
     }
 }
 
@@ -266,6 +261,7 @@ fn take_lock(state: &Path, name: &str, run: &str) -> Result<File, HoldError> {
         path: path.clone(),
         source,
     };
+    is_own(state).map_err(failed)?;
     private_folder(state).map_err(failed)?;
     let mut options = OpenOptions::new();
     options.create(true).read(true).append(true).mode(0o600);
@@ -282,8 +278,16 @@ fn take_lock(state: &Path, name: &str, run: &str) -> Result<File, HoldError> {
 /// The records in a state folder, in no order; what cannot be read is an error of its own.
 #[must_use]
 pub fn records(state: &Path) -> Vec<Result<HoldRecord, HoldError>> {
-    let entries = fs::read_dir(state).into_iter().flatten().flatten();
-    let paths = entries.map(|entry| entry.path());
+    let listed = is_own(state).and_then(|()| fs::read_dir(state));
+    let entries = match listed {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(source) => {
+            let path = state.to_owned();
+            return vec![Err(HoldError::State { path, source })];
+        }
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
     paths
         .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
         .filter_map(|path| match fs::read_to_string(&path) {

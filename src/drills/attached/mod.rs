@@ -6,6 +6,8 @@
 
 /// Copies of its files.
 mod copying;
+/// What must not be.
+pub mod guards;
 /// Who holds it.
 pub mod hold;
 /// Down and up.
@@ -16,14 +18,17 @@ pub mod preflight;
 pub mod resume;
 /// What it answers, before and after.
 mod seen;
+/// Where it is written down who holds it.
+pub mod state;
 
 use crate::deployment::Service;
 use crate::deployment::attached::AttachedSource;
 use crate::drills::attached::copying::Copies;
-use crate::drills::attached::hold::{Hold, state_folder};
+use crate::drills::attached::hold::Hold;
 use crate::drills::attached::moving::MovingError;
 use crate::drills::attached::seen::Seen;
-use crate::drills::context::{DrillContext, Stop, UsageError, chain, milliseconds, now};
+use crate::drills::attached::state::state_folder;
+use crate::drills::context::{DrillContext, DrillRequest, Stop, UsageError, chain, milliseconds, now};
 use crate::drills::{Ending, at_rest, backup_restore, proving, restoring, source};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,10 +60,8 @@ pub async fn run(context: &mut DrillContext, source: AttachedSource) -> Result<(
     for one in source.each() {
         for (what, argv) in [("stop", &one.stop), ("start", &one.start), ("fetch", &one.fetch)] {
             if !argv.is_empty() {
-                context
-                    .evidence
-                    .commands
-                    .push(format!("{what} {}: {}", one.service, argv.join(" ")));
+                let shown = context.fit_to_show(&format!("{what} {}: {}", one.service, argv.join(" ")));
+                context.evidence.commands.push(shown);
             }
         }
     }
@@ -76,6 +79,24 @@ pub async fn run(context: &mut DrillContext, source: AttachedSource) -> Result<(
         None,
     ))
     .await
+}
+
+/// What lies inside the folder of the source's files that must not.
+#[must_use]
+pub fn misplaced(request: &DrillRequest, source: &AttachedSource) -> Vec<String> {
+    let state = state_folder(|name| std::env::var(name).ok());
+    let mut folders = vec![
+        (
+            "runs",
+            request.runs.as_path(),
+            "set CARGO_TARGET_DIR to a folder elsewhere",
+        ),
+        ("locks", state.as_path(), "set DRILLS_STATE_DIR to a folder elsewhere"),
+    ];
+    if let Some(reports) = &request.reports {
+        folders.push(("reports", reports, "give --reports a folder elsewhere"));
+    }
+    guards::places(source, &folders)
 }
 
 /// Takes the source for this run: refused while another run has it.

@@ -3,6 +3,8 @@
 
 use crate::deployment::Service;
 use crate::deployment::attached::{AttachedService, AttachedSource};
+use crate::drills::attached::guards::{self, resolved};
+use crate::drills::attached::misplaced;
 use crate::drills::attached::moving::{answers, users};
 use crate::drills::context::{DrillRequest, chain};
 use crate::drills::launching::find_program;
@@ -11,7 +13,7 @@ use crate::snapshot::file_set::FileSet;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Room beside the copies.
 const SPARE_BYTES: u64 = 64 << 20;
@@ -44,12 +46,17 @@ pub async fn look(request: &DrillRequest) -> Preflight {
         };
         commands(one, &mut seen.problems);
         bytes += files(one, &mut seen.problems).unwrap_or_default();
+        seen.problems
+            .extend(guards::own_files(one, request.environment.service(service)));
+        seen.problems.extend(guards::elsewhere(one));
+        seen.problems.extend(guards::address(one));
         if let Err(error) = answers(&one.url).await {
             let problem = format!("{} does not answer: {error}; start it, or correct url", one.url);
             seen.problems.push(format!("[{service}] {problem}"));
         }
     }
-    together(&source, request, &mut seen.problems);
+    together(&source, &mut seen.problems);
+    seen.problems.extend(misplaced(request, &source));
     room(&request.runs, bytes, &mut seen.problems);
     consent(request, &source, &mut seen.problems);
     seen.source = Some(source);
@@ -143,8 +150,8 @@ fn names_table(path: &Path, table: &str) -> bool {
     })
 }
 
-/// What the two services must not share, and where nothing may be restored.
-fn together(source: &AttachedSource, request: &DrillRequest, problems: &mut Vec<String>) {
+/// What the two services must not share.
+fn together(source: &AttachedSource, problems: &mut Vec<String>) {
     let identity = |one: &AttachedService| {
         let facts = fs::metadata(one.data.as_ref()?).ok()?;
         Some((facts.dev(), facts.ino()))
@@ -155,26 +162,6 @@ fn together(source: &AttachedSource, request: &DrillRequest, problems: &mut Vec<
     if source.directory.url == source.bus.url {
         problems.push("[directory] url and [bus] url are the same; give each its own".to_owned());
     }
-    let Some(runs) = resolved(&request.runs) else { return };
-    for one in source.each() {
-        let folder = one.data.as_ref().and_then(|data| data.parent());
-        if let Some(folder) = folder.filter(|folder| runs.starts_with(folder)) {
-            problems.push(format!(
-                "runs lie in {}, inside the folder of the {}'s files ({}); set CARGO_TARGET_DIR to a folder elsewhere",
-                runs.display(),
-                one.service,
-                folder.display()
-            ));
-        }
-    }
-}
-
-/// A path that may not be there yet, with the links of what is there resolved.
-fn resolved(path: &Path) -> Option<PathBuf> {
-    let path = std::path::absolute(path).ok()?;
-    let there = path.ancestors().find(|folder| folder.exists())?;
-    let rest = path.strip_prefix(there).ok()?.to_owned();
-    Some(there.canonicalize().ok()?.join(rest))
 }
 
 fn room(runs: &Path, bytes: u64, problems: &mut Vec<String>) {
@@ -283,13 +270,5 @@ mod tests {
             .expect("made");
         assert!(names_table(&path, "intent_log"));
         assert!(!names_table(&path, "beam_messages"));
-    }
-
-    #[test]
-    fn a_path_that_is_not_there_yet_is_resolved_through_links() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let real = folder.path().canonicalize().expect("there");
-        std::os::unix::fs::symlink(&real, real.join("link")).expect("linked");
-        assert_eq!(resolved(&real.join("link/a/b")).expect("resolved"), real.join("a/b"));
     }
 }

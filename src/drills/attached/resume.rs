@@ -1,8 +1,9 @@
 //! What a killed harness left of a source: starts it again, closes its run as interrupted, removes its working files.
 
 use crate::drills::attached::RESCUE;
-use crate::drills::attached::hold::{Hold, HoldError, HoldRecord, is_broken, records, state_folder};
+use crate::drills::attached::hold::{Hold, HoldError, HoldRecord, is_broken, records};
 use crate::drills::attached::moving::{self, MovingError};
+use crate::drills::attached::state::state_folder;
 use crate::drills::context::{UNFINISHED, milliseconds, now};
 use crate::drills::run_folder::{clean_broken_run, is_abandoned};
 use crate::evidence::{CheckRecord, Evidence, Step, StepOutcome, StoreError, Verdict};

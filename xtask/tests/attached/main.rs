@@ -1,6 +1,7 @@
 //! Attached sources: a pair that runs by itself is stopped, copied, started again, and runs afterwards whatever happens.
 
 mod isolation;
+mod nobody_reads;
 mod pair;
 
 use crate::pair::{Load, Pair, free_port};
@@ -113,7 +114,21 @@ fn what_is_known_before_the_stop_stops_nothing() {
         text.replace('X', "beam-directory.db")
     };
     type Change<'a> = (&'a dyn Fn(String) -> String, &'a str);
-    let changes: [Change; 7] = [
+    let data = pair.path("data/beam-bus.sqlite").display().to_string();
+    let changes: [Change; 11] = [
+        (&|text| text.replace("\"pair\"", "\"production\""), "add --yes"),
+        (
+            &|text| text.replace("command = ", "env = { DB_PATH = \"/srv/live.db\" }\ncommand = "),
+            "sets DB_PATH to a fixed file",
+        ),
+        (
+            &|text| text.replace("command = ", &format!("env = {{ FILE = {data:?} }}\ncommand = ")),
+            "names the source's own file",
+        ),
+        (
+            &|text| text.replace("http://", "http://me:hunter2@"),
+            "name or password",
+        ),
         (&|text| text.replace("beam-bus.sqlite", "nowhere.db"), "nowhere.db"),
         (&swapped, "it is the other service's"),
         (
@@ -134,7 +149,10 @@ fn what_is_known_before_the_stop_stops_nothing() {
     for (change, message) in changes {
         pair.environment(change);
         for arguments in [&[][..], &["--plan"]] {
-            assert_ends(&run(&mut pair.drill(arguments)), 2, message);
+            // As on a system that refuses namespaces.
+            let output = run(pair.drill(arguments).env("DRILLS_IN_OWN_NETWORK", "1"));
+            assert_ends(&output, 2, message);
+            assert!(!String::from_utf8_lossy(&output.stderr).contains("hunter2"));
         }
     }
     // The right service's file, but not the one that is in use.
