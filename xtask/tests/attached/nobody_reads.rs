@@ -21,8 +21,5 @@ fn a_reader_that_goes_away_while_the_source_is_stopped_changes_nothing() {
     assert!(pair.is_running());
     assert_eq!(pair.held(), 0);
     let report = std::fs::read_to_string(pair.path("here/reports/1.0.0-recovery-drill.md")).expect("a report");
-    assert!(
-        report.contains("verdict: pass") || report.contains("**pass**"),
-        "{report}"
-    );
+    assert!(report.contains("| send old nonces again | done |"), "{report}");
 }
