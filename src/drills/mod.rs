@@ -79,7 +79,7 @@ pub mod trial;
 mod whole;
 
 use crate::drills::context::{DrillContext, DrillRequest, Progress, Stop, UsageError};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Verdict};
 use futures_util::FutureExt as _;
 use rustix::process::Signal;
 use std::future::Future;
@@ -159,7 +159,15 @@ pub async fn perform(
     let path = context.folders.run.join("evidence.json");
     let written = context.evidence.write(&path);
     context.release();
-    written.map_err(|error| UsageError(context::chain(&error)))?;
+    if let Err(error) = written {
+        let cause = context::chain(&error);
+        if context.outage_began.is_none() {
+            return Err(UsageError(cause));
+        }
+        // What was done and what may be down has to be told all the same.
+        context.evidence.verdict = Verdict::Fail;
+        context.evidence.reasons.push(cause);
+    }
     Ok(context.evidence)
 }
 

@@ -34,30 +34,47 @@ pub(crate) enum FetchError {
 pub(crate) struct Fetcher {
     /// `None` where no client can be made: then everything goes through curl.
     client: Option<reqwest::Client>,
+    redirects: usize,
 }
 
 impl Fetcher {
     /// Follows a few redirects, uses no proxy.
     pub(crate) fn new() -> Fetcher {
+        Fetcher::following(5)
+    }
+
+    /// Follows no redirect: what answers elsewhere says nothing of who is asked.
+    pub(crate) fn direct() -> Fetcher {
+        Fetcher::following(0)
+    }
+
+    fn following(redirects: usize) -> Fetcher {
+        let policy = match redirects {
+            0 => reqwest::redirect::Policy::none(),
+            some => reqwest::redirect::Policy::limited(some),
+        };
         let client = reqwest::Client::builder()
             .no_proxy()
-            .redirect(reqwest::redirect::Policy::limited(5))
+            .redirect(policy)
             .timeout(LIMIT)
             .build();
-        Fetcher { client: client.ok() }
+        Fetcher {
+            client: client.ok(),
+            redirects,
+        }
     }
 
     /// The body of a 2xx answer.
     pub(crate) async fn text(&self, url: &str) -> Result<String, FetchError> {
         let Some(client) = self.client.as_ref().filter(|_| !url.starts_with("https://")) else {
-            let seconds = LIMIT.as_secs().to_string();
+            let (seconds, redirects) = (LIMIT.as_secs().to_string(), self.redirects.to_string());
             let argv = [
                 "curl",
                 "--fail",
                 "--silent",
                 "--location",
                 "--max-redirs",
-                "5",
+                &redirects,
                 "--max-time",
                 &seconds,
                 "--",

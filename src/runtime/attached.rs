@@ -4,6 +4,7 @@
 //! harness dies: half a stop is worse than a whole one. While a command runs it holds a lock that it inherits (its standard
 //! output while it stops, its standard input while it starts), so that another harness can wait for what a killed one left.
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -161,6 +162,27 @@ impl Given {
         }
     }
 
+    /// Runs a command that starts nobody and needs not go on: ended with all of its group when it takes too long, or when nobody
+    /// waits for it any more.
+    ///
+    /// # Errors
+    /// [`GivenError`].
+    pub async fn run_or_end(&self) -> Result<(), GivenError> {
+        let mut child = self.spawn(Carrier::Output)?;
+        let mut group = Group(child.id());
+        match tokio::time::timeout(self.limit, child.wait()).await {
+            Ok(status) => {
+                group.0 = None;
+                self.judge(status)
+            }
+            Err(_) => Err(GivenError::TooLong {
+                name: self.name.clone(),
+                limit: self.limit,
+                output: self.output.clone(),
+            }),
+        }
+    }
+
     /// What the end of its process says.
     ///
     /// # Errors
@@ -181,9 +203,27 @@ impl Given {
     }
 }
 
-/// Somebody else can hold it only for the moment in which he looks.
+/// The process group of a command that is ended with its caller.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let group = self.0.and_then(|group| Pid::from_raw(i32::try_from(group).ok()?));
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// Somebody else holds it for the moment in which he looks, or because an earlier command still runs: that one is waited for
+/// through its own.
 fn lock(file: &File) {
-    let _ = file.lock();
+    for _ in 0..20 {
+        if file.try_lock().is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Waits until no process is left that a command of an earlier harness started, or `limit` passed; whether none is left.
@@ -246,6 +286,35 @@ mod tests {
         assert!(matches!(error, GivenError::TooLong { .. }), "{error}");
         assert!(!await_end(&slow.output, Carrier::Output, Duration::ZERO).await);
         assert!(await_end(&slow.output, Carrier::Output, Duration::from_secs(10)).await);
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_takes_too_long_ends_with_all_that_it_started() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let slow = given(folder.path(), "sleep 60 & echo $!; wait", Duration::from_millis(300));
+        let error = slow.run_or_end().await.expect_err("too long");
+        assert!(matches!(error, GivenError::TooLong { .. }), "{error}");
+        let pid = fs::read_to_string(&slow.output).expect("its number");
+        let began = Instant::now();
+        let state = || fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        // Ended, though perhaps not yet collected by whoever collects orphans.
+        while !(state().is_empty() || state().contains(") Z ")) {
+            assert!(began.elapsed() < Duration::from_secs(10), "it goes on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_start_beside_one_that_never_ends_does_not_wait_for_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let hung = given(folder.path(), "exec sleep 60", Duration::from_secs(10));
+        let mut first = hung.spawn(Carrier::Input).expect("begun");
+        let began = Instant::now();
+        let mut second = hung.spawn(Carrier::Input).expect("begun");
+        assert!(began.elapsed() < Duration::from_secs(5));
+        for child in [&mut first, &mut second] {
+            child.kill().await.expect("ended");
+        }
     }
 
     #[tokio::test]

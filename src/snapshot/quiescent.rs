@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why it could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +111,13 @@ fn parse_lock(line: &str) -> Option<(u64, u64, String, i64)> {
     let minor = u32::from_str_radix(file.next()?, 16).ok()?;
     let inode = file.next()?.parse().ok()?;
     Some((rustix::fs::makedev(major, minor), inode, format!("{class} {mode}"), pid))
+}
+
+/// Whether a process that can be seen has a file open; no where it is not there.
+#[must_use]
+pub fn is_open(path: &Path) -> bool {
+    let key = fs::metadata(path).map(|facts| (facts.dev(), facts.ino()));
+    key.is_ok_and(|key| !processes_that_have_open(&[key]).0.is_empty())
 }
 
 fn processes_that_have_open(keys: &[(u64, u64)]) -> (Vec<i64>, bool) {

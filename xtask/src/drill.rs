@@ -8,6 +8,7 @@ use recovery_drills::deployment::Service;
 use recovery_drills::deployment::attached::AttachedSource;
 use recovery_drills::deployment::environment::Environment;
 use recovery_drills::drills;
+use recovery_drills::drills::attached::MAY_BE_DOWN;
 use recovery_drills::drills::context::{Base, Consent, DrillRequest, Progress, Quiet};
 use recovery_drills::drills::proving::WATCHED_FOR;
 use recovery_drills::drills::reference;
@@ -231,6 +232,13 @@ fn close(options: &Options, evidence: &Evidence, runs: &Path, key: Option<&SealK
     let written = verify::seal(key, &folder)
         .and_then(|()| report::write(evidence, &folder.join(FILE_NAME)))
         .and_then(|()| report::write(evidence, &path));
+    for reason in evidence
+        .reasons
+        .iter()
+        .filter(|reason| options.quiet && reason.starts_with(MAY_BE_DOWN))
+    {
+        said::line(format_args!("{reason}"));
+    }
     if !options.quiet {
         said::text(format_args!("{}", summary::render(evidence)));
         said::line(format_args!("evidence: {}", folder.join("evidence.json").display()));

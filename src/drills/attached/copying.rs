@@ -10,7 +10,7 @@ use crate::drills::context::{DrillContext, Stop, chain, private_folder};
 use crate::drills::instances::Deployment;
 use crate::drills::taking::{self, Taken, TakingError};
 use crate::drills::{Ending, at_rest};
-use crate::runtime::attached::{Carrier, Given, GivenError};
+use crate::runtime::attached::{Given, GivenError};
 use crate::snapshot::consolidate::consolidate;
 use crate::snapshot::copying::CopyError;
 use crate::snapshot::file_set::{FileSet, RawSet, usual};
@@ -74,11 +74,12 @@ impl Copies {
         source: &AttachedSource,
         work: &Path,
         cut_at: jiff::Timestamp,
+        outputs: &[PathBuf; 2],
     ) -> Result<Copies, CopyingError> {
-        let first = sets(source, work, "first").await?;
+        let first = sets(source, work, outputs, "first").await?;
         let (from, raw) = (first.clone(), work.join("raw"));
         let (raw, shm) = tokio::task::spawn_blocking(move || copy(&from, &raw)).await??;
-        let second = sets(source, work, "second").await?;
+        let second = sets(source, work, outputs, "second").await?;
         let independent = work.join("independent-raw");
         let (other, other_shm) = tokio::task::spawn_blocking(move || copy(&second, &independent)).await??;
         Ok(Copies {
@@ -178,12 +179,17 @@ fn copy(sets: &[FileSet; 2], folder: &Path) -> Result<([RawSet; 2], [bool; 2]), 
 }
 
 /// Where the files are read: the source's own, or what its fetch command brings.
-async fn sets(source: &AttachedSource, work: &Path, which: &str) -> Result<[FileSet; 2], CopyingError> {
+async fn sets(
+    source: &AttachedSource,
+    work: &Path,
+    outputs: &[PathBuf; 2],
+    which: &str,
+) -> Result<[FileSet; 2], CopyingError> {
     let mut sets = Vec::new();
-    for one in source.each() {
+    for (one, output) in source.each().into_iter().zip(outputs) {
         let set = match &one.data {
             Some(data) if one.fetch.is_empty() => FileSet::new(one.service, data),
-            _ => fetched(one, &work.join(format!("fetched-{which}-{}", one.service))).await?,
+            _ => fetched(one, &work.join(format!("fetched-{which}-{}", one.service)), output).await?,
         };
         sets.push(set);
     }
@@ -191,7 +197,7 @@ async fn sets(source: &AttachedSource, work: &Path, which: &str) -> Result<[File
     Ok([directory, bus])
 }
 
-async fn fetched(one: &AttachedService, into: &Path) -> Result<FileSet, CopyingError> {
+async fn fetched(one: &AttachedService, into: &Path, output: &Path) -> Result<FileSet, CopyingError> {
     let failed = |source| CopyingError::Folder {
         path: into.to_owned(),
         source,
@@ -202,10 +208,10 @@ async fn fetched(one: &AttachedService, into: &Path) -> Result<FileSet, CopyingE
         name: format!("fetch command of the {}", one.service),
         argv: one.fetch.iter().map(|argument| argument.replace("{to}", &to)).collect(),
         cwd: one.cwd.clone(),
-        output: into.with_extension("log"),
+        output: output.to_owned(),
         limit: FETCH_LIMIT,
     };
-    given.run(Carrier::Output).await?;
+    given.run_or_end().await?;
     let own = usual(one.service, into);
     if own.main.is_file() {
         return Ok(own);

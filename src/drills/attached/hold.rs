@@ -6,8 +6,10 @@
 use crate::deployment::Service;
 use crate::deployment::attached::AttachedSource;
 use crate::drills::attached::state::is_own;
+use crate::drills::context::now;
 use crate::drills::run_folder::private_folder;
 use crate::evidence::{StoreError, sha256, write_atomically};
+use crate::snapshot::quiescent::is_open;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -60,11 +62,13 @@ pub enum Phase {
     Untouched,
     /// Its stop command was begun.
     Stopping,
+    /// Its stop command ended well; it may still have its files open.
+    Draining,
     /// Nobody uses its files.
     Stopped,
     /// Its start command was begun.
     Starting,
-    /// It answers again.
+    /// It is proven to run again, or was never down.
     Running,
 }
 
@@ -85,6 +89,9 @@ pub struct HoldRecord {
     pub locks: Vec<String>,
     /// How far: directory, bus.
     pub phases: [Phase; 2],
+    /// When the first stop command was begun, RFC 3339 UTC.
+    #[serde(default)]
+    pub away_since: Option<String>,
 }
 
 impl HoldRecord {
@@ -157,6 +164,7 @@ impl Hold {
             source,
             locks: names,
             phases: [Phase::Untouched; 2],
+            away_since: None,
         };
         let hold = Hold {
             record,
@@ -174,7 +182,11 @@ impl Hold {
     pub fn take_over(state: &Path, record: HoldRecord) -> Result<Hold, HoldError> {
         let mut locks = Vec::new();
         for name in &record.locks {
-            locks.push(take_lock(state, name, &record.run)?);
+            match take_lock(state, name, &record.run) {
+                Ok(lock) => locks.push(lock),
+                Err(HoldError::State { path, .. }) => locks.extend(looked_at(&path)?),
+                Err(error) => return Err(error),
+            }
         }
         Ok(Hold {
             record,
@@ -198,6 +210,9 @@ impl Hold {
     /// [`HoldError::Record`]; the phase is not entered then.
     pub fn enter(&mut self, service: Service, phase: Phase) -> Result<(), HoldError> {
         let was = self.record.phases;
+        if phase == Phase::Stopping {
+            self.record.away_since.get_or_insert_with(now);
+        }
         self.record.phases[usize::from(service == Service::Bus)] = phase;
         self.write().inspect_err(|_| self.record.phases = was)
     }
@@ -215,12 +230,24 @@ impl Hold {
         let _ = self.write();
     }
 
-    /// Removes what the commands left: no error names it.
+    /// Removes what the commands of this run and of earlier ones left: no error names it. What a service writes into stays.
     pub fn forget_outputs(&self) {
-        for service in Service::ALL {
-            for what in ["stop", "start"] {
-                crate::runtime::attached::forget(&self.output(service, what));
+        let entries = fs::read_dir(&self.state).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let run = name.split('.').next().unwrap_or_default();
+            let is_output = name.ends_with(".log") || name.ends_with(".running");
+            let is_needed = || run != self.record.run && record_path(&self.state, run).exists();
+            if is_output && !is_needed() && !is_open(&path) {
+                let _ = fs::remove_file(&path);
             }
+        }
+    }
+
+    /// Both services are proven to run.
+    pub fn is_back(&mut self) {
+        for service in Service::ALL {
+            self.note(service, Phase::Running);
         }
     }
 
@@ -273,6 +300,17 @@ fn take_lock(state: &Path, name: &str, run: &str) -> Result<File, HoldError> {
     }
     file.set_len(0).and_then(|()| writeln!(file, "{run}")).map_err(failed)?;
     Ok(file)
+}
+
+/// The lock of a broken run on a disk that takes no more: the source's way up must not depend on it.
+fn looked_at(path: &Path) -> Result<Option<File>, HoldError> {
+    let Ok(file) = File::open(path) else { return Ok(None) };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(_) => Err(HoldError::Taken {
+            run: "of somebody else".to_owned(),
+        }),
+    }
 }
 
 /// The records in a state folder, in no order; what cannot be read is an error of its own.

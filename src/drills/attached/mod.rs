@@ -37,6 +37,9 @@ use tokio::sync::Mutex;
 /// The step that starts a stopped source on the way out of a drill that was broken off.
 pub const RESCUE: &str = "start the source again, since the drill was broken off";
 
+/// How a reason begins by which an operator has to act at once.
+pub const MAY_BE_DOWN: &str = "THE SOURCE MAY BE DOWN";
+
 /// Drills an attached source.
 ///
 /// # Errors
@@ -139,15 +142,21 @@ async fn away(context: &mut DrillContext, source: &AttachedSource) -> Result<Cop
         // The bus first: it would still write down that the directory is gone.
         let mut took = Vec::new();
         for service in [Service::Bus, Service::Directory] {
-            let after = moving::stop(&mut hold, service).await?;
-            took.push(format!("{service} gone after {} ms", milliseconds(after)));
+            let (after, proof) = moving::stop(&mut hold, service).await?;
+            took.push(format!("{service} gone after {} ms ({proof})", milliseconds(after)));
         }
-        Ok(((), format!("{}; no lock, no open file", took.join(", "))))
+        Ok(((), took.join(", ")))
     });
     context.step("stop the source", stopping).await?;
     let (work, taken_at) = (context.folders.work.clone(), outage.cut_at);
+    let outputs = {
+        let hold = hold.lock().await;
+        Service::ALL.map(|service| hold.output(service, "fetch"))
+    };
     let copying = outage.limited(async {
-        let copies = Copies::make(source, &work, taken_at).await?;
+        let copies = Copies::make(source, &work, taken_at, &outputs).await?;
+        // Somebody who started one meanwhile may have written while it was read.
+        source.each().into_iter().try_for_each(moving::still_stopped)?;
         let detail = copies.to_string();
         Ok((copies, detail))
     });
@@ -201,7 +210,7 @@ enum AwayError {
     },
 }
 
-/// Proves that the source is back as it was, and lets it go.
+/// Proves that the source is back as it was. It stays held to the run's end, so that a killed run is found and closed.
 async fn come_back(context: &mut DrillContext, before: &Seen) -> Result<(), Stop> {
     let Some(hold) = context.hold.clone() else {
         return Ok(());
@@ -213,15 +222,15 @@ async fn come_back(context: &mut DrillContext, before: &Seen) -> Result<(), Stop
             let source = hold.lock().await.record.source.clone();
             let after = Seen::look(&source).await?;
             before.still_holds(&after)?;
+            hold.lock().await.is_back();
             if outage_ms > limit_ms {
                 let (outage_ms, limit_ms) = (outage_ms.unwrap_or_default(), limit_ms.unwrap_or_default());
                 return Err(seen::SeenError::AwayTooLong { outage_ms, limit_ms });
             }
-            Ok(((), format!("{after}; the files are its own")))
+            Ok(((), format!("{after}; {}", after.proof())))
         })
         .await?;
     hold.lock().await.forget_outputs();
-    let_go(context).await;
     Ok(())
 }
 
@@ -249,11 +258,16 @@ pub async fn on_every_way_out(context: &mut DrillContext, ended: Result<(), Endi
     };
     let back = context.recorded(RESCUE, rescue).await;
     drop(hold);
+    let outage = context.outage_began.map(|began| milliseconds(began.elapsed()));
     match back {
-        Ok(()) => let_go(context).await,
+        Ok(()) => {
+            let objectives = &mut context.evidence.objectives;
+            objectives.outage_ms = objectives.outage_ms.or(outage);
+            let_go(context).await;
+        }
         Err(stop) => {
             let told = format!(
-                "THE SOURCE MAY BE DOWN: {}; start it by hand, or with `cargo xtask drill --resume`",
+                "{MAY_BE_DOWN}: {}; start it by hand, or with `cargo xtask drill --resume`",
                 stop.cause
             );
             context.evidence.reasons.push(told);

@@ -11,7 +11,9 @@ use crate::parity::fetch::Fetcher;
 use crate::runtime::attached::{Carrier, Given, GivenError, await_end};
 use crate::snapshot::file_set::FileSet;
 use crate::snapshot::quiescent::{Quiescence, QuiescenceError, quiescent};
+use serde_json::Value;
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long one look may take.
@@ -20,6 +22,9 @@ const LOOK_LIMIT: Duration = Duration::from_secs(3);
 const SETTLED: Duration = Duration::from_secs(3);
 /// How long a start that an earlier harness began is given to open its files.
 const BEGUN: Duration = Duration::from_millis(1_500);
+/// How often in a row a service has to be silent where nobody sees who has its files open, and the time between.
+const SILENCES: u32 = 3;
+const SILENCE: Duration = Duration::from_millis(200);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(15);
 
@@ -38,6 +43,29 @@ pub enum MovingError {
         /// Which.
         service: Service,
         /// File or address.
+        what: String,
+        /// Who.
+        users: String,
+    },
+    /// It is still on its way down, or nobody knows whether it is.
+    #[error(
+        "the {service} was asked to stop and {what}: it may go down at any time; once it is down, start it with `cargo xtask drill --resume`"
+    )]
+    StillStopping {
+        /// Which.
+        service: Service,
+        /// What is known of it.
+        what: &'static str,
+    },
+    /// Somebody started it, or another one on its files.
+    #[error(
+        "the {service} was not started: {what} is in use already ({users}), and a second instance would damage it; keep others (a supervisor, \
+         a restart policy) from starting it while it is stopped"
+    )]
+    Taken {
+        /// Which.
+        service: Service,
+        /// The file.
         what: String,
         /// Who.
         users: String,
@@ -66,18 +94,28 @@ pub enum MovingError {
     },
 }
 
-/// Whether a service answers `GET /health`, which writes nothing; each look has a connection of its own, which does not
-/// outlive it, so that none delays a stop.
+/// Whether a service says by `GET /health`, which writes nothing, that it is well; each look has a connection of its own, which
+/// does not outlive it, so that none delays a stop. What a proxy says in its place does not count.
 pub(crate) async fn answers(url: &str) -> Result<(), String> {
     let address = format!("{url}/health");
     let look = async {
-        let fetcher = Fetcher::new();
+        let fetcher = Fetcher::direct();
         fetcher.text(&address).await
     };
     match tokio::time::timeout(LOOK_LIMIT, look).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(body)) => is_well(&body),
         Ok(Err(error)) => Err(crate::drills::context::chain(&error)),
         Err(_) => Err(format!("no answer within {} ms", LOOK_LIMIT.as_millis())),
+    }
+}
+
+/// Whether a body is that of a healthy service. Source: contract 2.1 and 3.
+fn is_well(body: &str) -> Result<(), String> {
+    let status = serde_json::from_str::<Value>(body).map(|body| body["status"].clone());
+    match status {
+        Ok(Value::String(status)) if status == "ok" => Ok(()),
+        Ok(Value::String(status)) => Err(format!("it says that its status is {status:?}")),
+        _ => Err("what answers there is not the service".to_owned()),
     }
 }
 
@@ -117,37 +155,58 @@ fn command(hold: &Hold, service: Service, what: &str) -> Given {
     }
 }
 
-/// Stops one service and proves that nobody uses its files.
+/// A hold that both services are brought back under at the same time.
+type Shared<'a> = Mutex<&'a mut Hold>;
+
+fn held<T>(hold: &Shared<'_>, with: impl FnOnce(&mut Hold) -> T) -> T {
+    with(&mut hold.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Stops one service and proves that nobody uses its files; how long it took, and what the proof is.
 ///
 /// # Errors
 /// [`MovingError`].
-pub(crate) async fn stop(hold: &mut Hold, service: Service) -> Result<Duration, MovingError> {
+pub(crate) async fn stop(hold: &mut Hold, service: Service) -> Result<(Duration, &'static str), MovingError> {
     let began = Instant::now();
     hold.enter(service, Phase::Stopping)?;
     let given = command(hold, service, "stop");
     given.run(Carrier::Output).await?;
-    await_quiet(hold.record.source.of(service)).await?;
+    hold.note(service, Phase::Draining);
+    let proof = await_quiet(hold.record.source.of(service)).await?;
     hold.note(service, Phase::Stopped);
-    Ok(began.elapsed())
+    Ok((began.elapsed(), proof))
 }
 
-/// Neither an answer nor, where the files are on this machine, anybody who has them open.
-async fn await_quiet(service: &AttachedService) -> Result<(), MovingError> {
+/// Nobody has its files open, where that can be seen; else no answer, several times in a row. What was seen, in words.
+async fn await_quiet(service: &AttachedService) -> Result<&'static str, MovingError> {
     let limit = Duration::from_millis(service.stop_limit_ms);
-    let began = Instant::now();
+    let (began, mut silences) = (Instant::now(), 0);
     loop {
-        let used_by = match users(service)? {
-            Some(seen) if !seen.is_quiet() => Some(named(&seen)),
-            // Its files are free; where they are elsewhere, only its silence can tell.
-            Some(_) => None,
-            None => answers(&service.url).await.ok().map(|()| "it answers".to_owned()),
+        let seen = users(service)?;
+        let used_by = match &seen {
+            Some(seen) if !seen.is_quiet() => Some(named(seen)),
+            Some(seen) if seen.saw_every_process => return Ok("no lock, no open file"),
+            _ => match answers(&service.url).await {
+                Ok(()) => Some("it answers".to_owned()),
+                Err(_) if silences + 1 >= SILENCES => {
+                    return Ok(match seen {
+                        Some(_) => "no lock, no answer; open files of other users cannot be seen",
+                        None => "no answer; its files are elsewhere",
+                    });
+                }
+                Err(_) => None,
+            },
         };
-        let Some(users) = used_by else { return Ok(()) };
+        let Some(users) = used_by else {
+            silences += 1;
+            tokio::time::sleep(SILENCE).await;
+            continue;
+        };
+        silences = 0;
         if began.elapsed() > limit {
-            let data = service.data.as_ref().map(|data| data.display().to_string());
             return Err(MovingError::InUse {
                 service: service.service,
-                what: data.unwrap_or_else(|| service.url.clone()),
+                what: what_of(service),
                 users,
             });
         }
@@ -155,14 +214,34 @@ async fn await_quiet(service: &AttachedService) -> Result<(), MovingError> {
     }
 }
 
-/// Starts one service whose files nobody uses; whether it answers is asked by [`await_answer`].
+fn what_of(service: &AttachedService) -> String {
+    let data = service.data.as_ref().map(|data| data.display().to_string());
+    data.unwrap_or_else(|| service.url.clone())
+}
+
+/// That nobody has the files of a stopped source open.
 ///
 /// # Errors
-/// [`MovingError`].
-pub(crate) async fn start(hold: &mut Hold, service: Service) -> Result<(), MovingError> {
-    hold.note(service, Phase::Starting);
-    let given = command(hold, service, "start");
-    let url = hold.record.source.of(service).url.clone();
+/// [`MovingError::Taken`].
+pub(crate) fn still_stopped(service: &AttachedService) -> Result<(), MovingError> {
+    match users(service)?.filter(|seen| !seen.is_quiet()) {
+        None => Ok(()),
+        Some(seen) => Err(MovingError::Taken {
+            service: service.service,
+            what: what_of(service),
+            users: named(&seen),
+        }),
+    }
+}
+
+/// Starts one service whose files nobody uses; whether it answers is asked by [`await_answer`].
+async fn start(hold: &Shared<'_>, service: Service) -> Result<(), MovingError> {
+    let one = held(hold, |hold| hold.record.source.of(service).clone());
+    still_stopped(&one)?;
+    let given = held(hold, |hold| {
+        hold.note(service, Phase::Starting);
+        command(hold, service, "start")
+    });
     let mut child = given.spawn(Carrier::Input)?;
     let began = Instant::now();
     // A start command that stays with its service is none that failed: the service's answer says more than its end.
@@ -170,28 +249,26 @@ pub(crate) async fn start(hold: &mut Hold, service: Service) -> Result<(), Movin
         match tokio::time::timeout(PAUSE * 4, child.wait()).await {
             Ok(status) => {
                 let judged = given.judge(status);
-                if judged.is_err() && answers(&url).await.is_ok() {
+                if judged.is_err() && answers(&one.url).await.is_ok() {
                     return Ok(());
                 }
                 return Ok(judged?);
             }
-            Err(_) if answers(&url).await.is_ok() => return Ok(()),
+            Err(_) if answers(&one.url).await.is_ok() => return Ok(()),
             Err(_) if began.elapsed() > given.limit => return Ok(()),
             Err(_) => {}
         }
     }
 }
 
-/// Waits for the first answer of a started service.
-///
-/// # Errors
-/// [`MovingError::NotBack`].
-pub(crate) async fn await_answer(hold: &mut Hold, service: Service) -> Result<Duration, MovingError> {
-    let one = hold.record.source.of(service).clone();
+/// Waits for the first answer of a started service. It counts as running once it is proven to be the source, not here.
+async fn await_answer(hold: &Shared<'_>, service: Service) -> Result<Duration, MovingError> {
+    let (one, output) = held(hold, |hold| {
+        (hold.record.source.of(service).clone(), hold.output(service, "start"))
+    });
     let (began, limit) = (Instant::now(), Duration::from_millis(one.ready_limit_ms));
     loop {
         let Err(last) = answers(&one.url).await else {
-            hold.note(service, Phase::Running);
             return Ok(began.elapsed());
         };
         if began.elapsed() > limit {
@@ -200,7 +277,7 @@ pub(crate) async fn await_answer(hold: &mut Hold, service: Service) -> Result<Du
                 url: one.url,
                 limit,
                 last,
-                output: hold.output(service, "start"),
+                output,
             });
         }
         tokio::time::sleep(PAUSE).await;
@@ -212,6 +289,7 @@ pub(crate) async fn await_answer(hold: &mut Hold, service: Service) -> Result<Du
 /// # Errors
 /// [`MovingError`].
 pub(crate) async fn start_both(hold: &mut Hold) -> Result<(), MovingError> {
+    let hold = &Mutex::new(hold);
     for service in Service::ALL {
         start(hold, service).await?;
     }
@@ -221,53 +299,72 @@ pub(crate) async fn start_both(hold: &mut Hold) -> Result<(), MovingError> {
     Ok(())
 }
 
-/// Brings a source back from wherever a broken run left it; what was done, in words. Does nothing to a service that was
-/// never asked to stop, or that answers again.
+/// Brings a source back from wherever a broken run left it, both services at the same time; what was done, in words. Does nothing
+/// to a source that was never asked to stop, or that was proven to run again.
 ///
 /// # Errors
 /// [`MovingError`] of the first service that is not back; the other was tried all the same.
 pub(crate) async fn bring_back(hold: &mut Hold) -> Result<String, MovingError> {
-    let mut done = Vec::new();
-    let mut failed = None;
-    for service in Service::ALL {
-        match bring_one_back(hold, service).await {
-            Ok(what) => done.push(format!("{service} {what}")),
-            Err(error) => failed = failed.or(Some(error)),
-        }
-    }
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(done.join(", ")),
-    }
+    let hold = &Mutex::new(hold);
+    let [directory, bus] = Service::ALL.map(|service| bring_one_back(hold, service));
+    let (directory, bus) = tokio::join!(directory, bus);
+    Ok(format!("directory {}, bus {}", directory?, bus?))
 }
 
-async fn bring_one_back(hold: &mut Hold, service: Service) -> Result<String, MovingError> {
+async fn bring_one_back(hold: &Shared<'_>, service: Service) -> Result<String, MovingError> {
     let began = Instant::now();
-    let one = hold.record.source.of(service).clone();
+    let (one, phase, is_away) = held(hold, |hold| {
+        let record = &hold.record;
+        (
+            record.source.of(service).clone(),
+            record.phase(service),
+            record.is_away(),
+        )
+    });
+    let output = |what| held(hold, |hold| hold.output(service, what));
     let stop_limit = Duration::from_millis(one.stop_limit_ms);
-    match hold.record.phase(service) {
-        Phase::Untouched => return Ok("was never stopped".to_owned()),
-        Phase::Running => return Ok("runs already".to_owned()),
-        Phase::Stopping => {
+    let runs = answers(&one.url).await.is_ok();
+    match phase {
+        Phase::Untouched if runs || !is_away => return Ok("was never stopped".to_owned()),
+        // The stop of the other one took it along.
+        Phase::Untouched => {
+            await_quiet(&one).await?;
+        }
+        Phase::Running if runs => return Ok("runs already".to_owned()),
+        Phase::Running => return Ok("ran again before; it does not answer now".to_owned()),
+        Phase::Stopping | Phase::Draining => {
             // The stop command may live on although its harness was killed, and its service may be about to end.
-            await_end(&hold.output(service, "stop"), Carrier::Output, stop_limit).await;
-            if !is_going_down(&one, SETTLED).await? {
-                hold.note(service, Phase::Running);
-                return Ok("still runs".to_owned());
+            let has_ended = await_end(&output("stop"), Carrier::Output, stop_limit).await;
+            let settled = if phase == Phase::Draining { stop_limit } else { SETTLED };
+            if !is_going_down(&one, settled).await? {
+                let what = match (has_ended, phase) {
+                    (false, _) => "its stop command still runs",
+                    (true, Phase::Draining) => "its stop command ended well, but it still answers",
+                    (true, _) => {
+                        held(hold, |hold| hold.note(service, Phase::Running));
+                        return Ok("still runs".to_owned());
+                    }
+                };
+                return Err(MovingError::StillStopping { service, what });
             }
             await_quiet(&one).await?;
         }
         Phase::Stopped => {}
         Phase::Starting => {
-            await_end(&hold.output(service, "start"), Carrier::Input, stop_limit).await;
+            let has_ended = await_end(&output("start"), Carrier::Input, stop_limit).await;
+            if !has_ended && answers(&one.url).await.is_err() {
+                // Its start is under way: another one would be a second.
+                await_answer(hold, service).await?;
+            }
         }
     }
     let is_used = || -> Result<bool, MovingError> { Ok(users(&one)?.is_some_and(|seen| !seen.is_quiet())) };
-    if !is_used()? && answers(&one.url).await.is_err() {
+    // Where everybody is seen, files that nobody has open say more than an answer.
+    let is_free = users(&one)?.is_some_and(|seen| seen.is_quiet() && seen.saw_every_process);
+    if is_free || (!is_used()? && answers(&one.url).await.is_err()) {
         // A start that was begun may be on its way to its files.
-        let begun = hold.record.phase(service) == Phase::Starting;
         let used = || async { is_used().unwrap_or(true) };
-        if !(begun && within(BEGUN, used).await) {
+        if !(phase == Phase::Starting && within(BEGUN, used).await) {
             start(hold, service).await?;
         }
     }
@@ -295,5 +392,24 @@ async fn within<F: Future<Output = bool>>(limit: Duration, mut holds: impl FnMut
             return false;
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_healthy_service_is_well() {
+        assert!(is_well(r#"{"status":"ok","service":"beam-message-bus"}"#).is_ok());
+        for (body, cause) in [
+            (r#"{"status":"error"}"#, "error"),
+            ("<html>We are back soon</html>", "not the service"),
+            (r#"{"ok":true}"#, "not the service"),
+            ("", "not the service"),
+        ] {
+            let told = is_well(body).expect_err("not well");
+            assert!(told.contains(cause), "{body}: {told}");
+        }
     }
 }

@@ -189,6 +189,13 @@ fn consent(request: &DrillRequest, source: &AttachedSource, problems: &mut Vec<S
             source.environment, source.max_outage_ms
         ));
     }
+    let limit_ms = request.environment.time_limit_ms;
+    if source.max_outage_ms >= limit_ms {
+        problems.push(format!(
+            "max_outage_ms is {} and the drill's time_limit_ms {limit_ms}: it would be broken off first; raise time_limit_ms",
+            source.max_outage_ms
+        ));
+    }
     if let Some(problem) = request.refused_isolation() {
         problems.push(problem);
     }

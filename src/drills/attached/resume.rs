@@ -1,7 +1,7 @@
 //! What a killed harness left of a source: starts it again, closes its run as interrupted, removes its working files.
 
 use crate::drills::attached::RESCUE;
-use crate::drills::attached::hold::{Hold, HoldError, HoldRecord, is_broken, records};
+use crate::drills::attached::hold::{Hold, HoldError, HoldRecord, Phase, is_broken, records};
 use crate::drills::attached::moving::{self, MovingError};
 use crate::drills::attached::state::state_folder;
 use crate::drills::context::{UNFINISHED, milliseconds, now};
@@ -61,6 +61,7 @@ pub async fn resume(record: HoldRecord) -> Result<Resumed, ResumeError> {
     let (at, began) = (now(), Instant::now());
     let done = moving::bring_back(&mut hold).await?;
     let folder = hold.record.folder.clone();
+    let left = Left::of(&hold.record);
     let step = Step {
         name: RESCUE.to_owned(),
         started_at: Some(at),
@@ -68,7 +69,7 @@ pub async fn resume(record: HoldRecord) -> Result<Resumed, ResumeError> {
         outcome: StepOutcome::Done,
         detail: done.clone(),
     };
-    let evidence = close(&folder, step)?;
+    let evidence = close(&folder, step, left)?;
     hold.forget_outputs();
     hold.let_go()?;
     let is_left = || folder.join("work").is_dir() && is_abandoned(&folder);
@@ -84,8 +85,40 @@ pub async fn resume(record: HoldRecord) -> Result<Resumed, ResumeError> {
     Ok(Resumed { done, evidence, folder })
 }
 
+/// How far a run was when it was killed.
+struct Left {
+    reason: &'static str,
+    outage_began: bool,
+    outage_ms: Option<u64>,
+}
+
+impl Left {
+    fn of(record: &HoldRecord) -> Left {
+        let all = |phase| record.phases.iter().all(|one| *one == phase);
+        let since = record
+            .away_since
+            .as_deref()
+            .and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        let outage = since.map(|since| jiff::Timestamp::now().duration_since(since).as_millis());
+        let reason = if all(Phase::Untouched) {
+            "the harness was killed before it stopped the source"
+        } else if all(Phase::Running) {
+            "the harness was killed after the source ran again, before the run's end"
+        } else {
+            "the harness was killed while the source was away; it was started again later"
+        };
+        Left {
+            reason,
+            outage_began: !all(Phase::Untouched),
+            outage_ms: outage
+                .filter(|_| !all(Phase::Running))
+                .and_then(|ms| u64::try_from(ms).ok()),
+        }
+    }
+}
+
 /// The evidence of a run that was killed, as an interrupted one. A run that ended by itself has its own already.
-fn close(folder: &std::path::Path, step: Step) -> Result<Option<Evidence>, StoreError> {
+fn close(folder: &std::path::Path, step: Step, left: Left) -> Result<Option<Evidence>, StoreError> {
     let (unfinished, path) = (folder.join(UNFINISHED), folder.join("evidence.json"));
     if path.is_file() {
         return Evidence::read(&path).map(Some);
@@ -97,12 +130,12 @@ fn close(folder: &std::path::Path, step: Step) -> Result<Option<Evidence>, Store
     evidence.checks.sort_by_key(|check| (check.id, check.service));
     let reasons: Vec<String> = evidence.checks.iter().filter_map(CheckRecord::reason).collect();
     evidence.reasons.extend(reasons);
-    evidence
-        .reasons
-        .push("the harness was killed before the run's end; the source was started again later".to_owned());
+    evidence.reasons.push(left.reason.to_owned());
+    let objectives = &mut evidence.objectives;
+    objectives.outage_ms = objectives.outage_ms.or(left.outage_ms);
     let run = &mut evidence.run;
     run.interrupted = true;
-    run.outage_began = true;
+    run.outage_began = left.outage_began;
     let finished = now();
     let moment = |text: &str| text.parse::<jiff::Timestamp>().ok();
     if let (Some(began), Some(ended)) = (moment(&run.started_at), moment(&finished)) {

@@ -114,6 +114,25 @@ impl Seen {
         settings.deployed_at = settings.deployed_at.take().or(seen.deployed_at);
     }
 
+    /// What the proof that it is the same source rests on, in words.
+    pub(crate) fn proof(&self) -> String {
+        let counted: Vec<String> = self
+            .counts
+            .iter()
+            .filter(|(name, _)| counts_rows(name))
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect();
+        let rows = match counted.as_slice() {
+            [] => "it counts no rows".to_owned(),
+            some => format!("{}, none fewer than before", some.join(", ")),
+        };
+        let files = match self.files {
+            [Some(_), Some(_)] => "the files are the same",
+            _ => "its files are elsewhere and were not looked at",
+        };
+        format!("{rows}; {files}")
+    }
+
     /// Whether a later look shows the same source: release, files, and data where there were any.
     pub(crate) fn still_holds(&self, later: &Seen) -> Result<(), SeenError> {
         let differs = |what: &str, before: String, after: String| {
@@ -139,7 +158,7 @@ impl Seen {
         }
         for (name, before) in self.counts.iter().filter(|(_, count)| **count > 0) {
             let after = later.counts.get(name);
-            if after.is_none_or(|after| *after == 0) && counts_rows(name) {
+            if after.is_none_or(|after| after < before) && counts_rows(name) {
                 let after = after.map_or_else(|| "absent".to_owned(), u64::to_string);
                 return differs(name, before.to_string(), after);
             }
