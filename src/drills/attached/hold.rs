@@ -117,6 +117,8 @@ impl HoldRecord {
 pub struct Hold {
     /// What would be needed to start it again.
     pub record: HoldRecord,
+    /// Whether another harness stopped it: then some time has passed since.
+    pub is_taken_over: bool,
     state: PathBuf,
     _locks: Vec<File>,
 }
@@ -168,6 +170,7 @@ impl Hold {
         };
         let hold = Hold {
             record,
+            is_taken_over: false,
             state: state.to_owned(),
             _locks: locks,
         };
@@ -190,6 +193,7 @@ impl Hold {
         }
         Ok(Hold {
             record,
+            is_taken_over: true,
             state: state.to_owned(),
             _locks: locks,
         })

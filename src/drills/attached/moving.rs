@@ -313,13 +313,10 @@ pub(crate) async fn bring_back(hold: &mut Hold) -> Result<String, MovingError> {
 
 async fn bring_one_back(hold: &Shared<'_>, service: Service) -> Result<String, MovingError> {
     let began = Instant::now();
-    let (one, phase, is_away) = held(hold, |hold| {
+    let (one, phase, is_away, is_taken_over) = held(hold, |hold| {
         let record = &hold.record;
-        (
-            record.source.of(service).clone(),
-            record.phase(service),
-            record.is_away(),
-        )
+        let (one, phase) = (record.source.of(service).clone(), record.phase(service));
+        (one, phase, record.is_away(), hold.is_taken_over)
     });
     let output = |what| held(hold, |hold| hold.output(service, what));
     let stop_limit = Duration::from_millis(one.stop_limit_ms);
@@ -339,7 +336,7 @@ async fn bring_one_back(hold: &Shared<'_>, service: Service) -> Result<String, M
             if !is_going_down(&one, settled).await? {
                 let what = match (has_ended, phase) {
                     (false, _) => "its stop command still runs",
-                    (true, Phase::Draining) => "its stop command ended well, but it still answers",
+                    (true, Phase::Draining) if !is_taken_over => "its stop command ended well, but it still answers",
                     (true, _) => {
                         held(hold, |hold| hold.note(service, Phase::Running));
                         return Ok("still runs".to_owned());

@@ -209,6 +209,7 @@ fn what_a_killed_drill_restored_ends_with_it() {
         drill.kill().expect("killed");
         drill.wait().expect("gone");
         let began = Instant::now();
+        assert_ends(&run(&mut pair.xtask(&["drill", "--resume"])), 0, "");
         while !left(&runs).is_empty() {
             assert!(began.elapsed() < Duration::from_secs(10), "left: {:?}", left(&runs));
             std::thread::sleep(Duration::from_millis(20));
