@@ -29,6 +29,8 @@ pub mod guesses;
 mod hooks;
 /// A fault at its moment.
 pub mod injecting;
+/// How a given backup comes to its run.
+pub mod intake;
 /// Pairs of instances and how they are launched.
 pub mod instances;
 /// What keeps instances apart from others.

@@ -1,0 +1,421 @@
+//! Reading, writing, listing and removing the objects of a store.
+//!
+//! Credentials come from the `AWS_*` variables that the caller hands in. Every error names the store and the object.
+
+use crate::access::{AccessError, Said};
+use crate::address::{Address, Place};
+use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as Key;
+use object_store::{ClientConfigKey, ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, RetryConfig};
+use std::error::Error as _;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long one request may take; `AWS_TIMEOUT` and `AWS_CONNECT_TIMEOUT` say otherwise.
+const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// How long a connection may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Any of these says where credentials come from; without them the machine is asked for its role.
+const CREDENTIALS: [&str; 5] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_SKIP_SIGNATURE",
+];
+/// Most tries of a request, the first too; as other clients of S3 know it.
+const ATTEMPTS: &str = "AWS_MAX_ATTEMPTS";
+
+/// A store that can be read and written.
+#[derive(Clone)]
+pub struct Store {
+    shown: String,
+    objects: Arc<dyn ObjectStore>,
+    prefix: String,
+    /// Where it is a folder of this machine.
+    folder: Option<PathBuf>,
+    /// Whether nothing says where credentials come from.
+    asks_machine: bool,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.shown)
+    }
+}
+
+/// How often and how long a request to an object store is tried again.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Tries after the first; `AWS_MAX_ATTEMPTS` says otherwise.
+    pub retries: usize,
+    /// From the first try on.
+    pub limit: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            retries: 8,
+            limit: Duration::from_secs(60),
+        }
+    }
+}
+
+/// An object as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its name in its folder.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was last written, by the clock of the store.
+    pub at: Timestamp,
+}
+
+impl Store {
+    /// Opens the store of an address with the `AWS_*` among these variables; makes no request.
+    ///
+    /// # Errors
+    /// [`AccessError::Address`] for a folder that is not there, [`AccessError::Variables`] for a setting that cannot be used.
+    pub fn open(
+        address: &Address,
+        variables: impl IntoIterator<Item = (String, String)>,
+        patience: Patience,
+    ) -> Result<Store, AccessError> {
+        let unusable = |what: String| AccessError::Address {
+            address: address.shown.clone(),
+            what,
+        };
+        match &address.place {
+            Place::Folder(path) => {
+                let path = fs::canonicalize(path).map_err(|error| unusable(format!("no such folder ({error})")))?;
+                let objects = LocalFileSystem::new_with_prefix(&path).map_err(|error| unusable(error.to_string()))?;
+                Ok(Store {
+                    shown: address.shown.clone(),
+                    objects: Arc::new(objects),
+                    prefix: String::new(),
+                    folder: Some(path),
+                    asks_machine: false,
+                })
+            }
+            Place::Bucket { bucket, prefix } => {
+                let variables: Vec<(String, String)> = variables
+                    .into_iter()
+                    .filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty())
+                    .collect();
+                let objects = bucket_of(bucket, &variables, patience).map_err(|what| AccessError::Variables {
+                    store: address.shown.clone(),
+                    what,
+                })?;
+                Ok(Store {
+                    shown: address.shown.clone(),
+                    objects: Arc::new(objects),
+                    prefix: prefix.clone(),
+                    folder: None,
+                    asks_machine: !variables.iter().any(|(name, _)| CREDENTIALS.contains(&name.as_str())),
+                })
+            }
+        }
+    }
+
+    /// Makes the folder of an address, private, where it is a folder that is not there yet.
+    ///
+    /// # Errors
+    /// [`AccessError::Folder`], [`AccessError::Open`].
+    pub fn prepare(address: &Address) -> Result<(), AccessError> {
+        let Place::Folder(path) = &address.place else {
+            return Ok(());
+        };
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        let seen = made
+            .and_then(|()| fs::metadata(path))
+            .map_err(|source| AccessError::Folder {
+                path: path.clone(),
+                source,
+            })?;
+        let mode = seen.permissions().mode() & 0o7777;
+        if mode & 0o077 == 0 {
+            Ok(())
+        } else {
+            Err(AccessError::Open {
+                path: path.clone(),
+                mode,
+            })
+        }
+    }
+
+    /// As messages show it.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    fn key(&self, name: &str) -> Key {
+        if self.prefix.is_empty() {
+            Key::from(name)
+        } else {
+            // Both were checked to be keys as they stand; `from` would rewrite odd characters of the prefix.
+            Key::parse(format!("{}/{name}", self.prefix)).unwrap_or_else(|_| Key::from(name))
+        }
+    }
+
+    fn error(&self, what: &'static str, name: &str, source: &object_store::Error) -> AccessError {
+        let (store, key) = (self.shown.clone(), name.to_owned());
+        let said = Said::of(source);
+        let text = said.to_string();
+        if matches!(
+            source,
+            object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }
+        ) {
+            return AccessError::Exists { store, key };
+        }
+        if let (Some(folder), Some(cause)) = (&self.folder, of_the_system(source)) {
+            let path = folder.join(name);
+            return match cause.kind() {
+                io::ErrorKind::NotFound if what != "write" => AccessError::Missing { store, key },
+                _ if what == "write" || what == "remove" => AccessError::Folder { path, source: cause },
+                _ => AccessError::Failed {
+                    what,
+                    store,
+                    key,
+                    source: said,
+                },
+            };
+        }
+        match source {
+            _ if text.contains("NoSuchBucket") => AccessError::NoBucket { store },
+            // Written objects are not looked for: it is the bucket that is not there.
+            object_store::Error::NotFound { .. } if what == "write" => AccessError::NoBucket { store },
+            object_store::Error::NotFound { .. } => AccessError::Missing { store, key },
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                AccessError::Refused {
+                    store,
+                    key,
+                    source: said,
+                }
+            }
+            // The address under which a machine tells its role.
+            _ if self.asks_machine && text.contains("/latest/") => AccessError::NoCredentials { store, source: said },
+            _ => AccessError::Failed {
+                what,
+                store,
+                key,
+                source: said,
+            },
+        }
+    }
+
+    /// The bytes of an object that may have so many at most.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub async fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, AccessError> {
+        let failed = |source: object_store::Error| self.error("read", name, &source);
+        let got = self.objects.get(&self.key(name)).await.map_err(failed)?;
+        let too_large = |bytes| AccessError::TooLarge {
+            store: self.shown.clone(),
+            key: name.to_owned(),
+            bytes,
+            limit,
+        };
+        if got.meta.size > limit {
+            return Err(too_large(got.meta.size));
+        }
+        let mut bytes = Vec::new();
+        let mut pieces = got.into_stream();
+        // What was announced need not be what comes.
+        while let Some(piece) = pieces.try_next().await.map_err(failed)? {
+            bytes.extend_from_slice(&piece);
+            if bytes.len() as u64 > limit {
+                return Err(too_large(bytes.len() as u64));
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// When an object was last written, by the clock of the store; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub async fn written_at(&self, name: &str) -> Result<Option<Timestamp>, AccessError> {
+        match self.objects.head(&self.key(name)).await {
+            Ok(object) => Ok(Some(time(&object))),
+            Err(source) => match self.error("look at", name, &source) {
+                AccessError::Missing { .. } => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Writes an object, whether there is one or not.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub async fn write(&self, name: &str, bytes: Vec<u8>) -> Result<(), AccessError> {
+        let put = self.objects.put(&self.key(name), bytes.into()).await;
+        put.map_err(|source| self.error("write", name, &source))?;
+        self.settle(name)
+    }
+
+    /// Writes an object that must not be there yet. A request that was answered and whose answer was lost may be told as
+    /// [`AccessError::Exists`] too: look at what is there.
+    ///
+    /// # Errors
+    /// [`AccessError::Exists`] and the others.
+    pub async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<(), AccessError> {
+        let key = self.key(name);
+        let put = self
+            .objects
+            .put_opts(&key, bytes.clone().into(), PutMode::Create.into())
+            .await;
+        match put {
+            // A compatible that knows no condition: two at the same moment could both write then.
+            Err(source) if knows_no_condition(&source) => match self.written_at(name).await? {
+                Some(_) => Err(AccessError::Exists {
+                    store: self.shown.clone(),
+                    key: name.to_owned(),
+                }),
+                None => self.write(name, bytes).await,
+            },
+            Err(source) => Err(self.error("write", name, &source)),
+            Ok(_) => self.settle(name),
+        }
+    }
+
+    /// In a folder: for the owner only, and on the disk.
+    fn settle(&self, name: &str) -> Result<(), AccessError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let path = folder.join(name);
+        let on_disk = fs::set_permissions(&path, Permissions::from_mode(0o600))
+            .and_then(|()| File::open(&path)?.sync_all())
+            .and_then(|()| File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all());
+        on_disk.map_err(|source| AccessError::Folder { path, source })
+    }
+
+    /// The objects that lie in a folder itself, sorted by name.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub async fn names(&self, folder: &str) -> Result<Vec<Listed>, AccessError> {
+        let prefix = self.key(folder);
+        let listed = self.objects.list(Some(&prefix)).try_collect::<Vec<_>>().await;
+        let listed = match listed.map_err(|source| self.error("list", folder, &source)) {
+            // A folder that nothing was written to.
+            Err(AccessError::Missing { .. }) => Vec::new(),
+            listed => listed?,
+        };
+        let mut names: Vec<Listed> = listed
+            .into_iter()
+            .filter_map(|object| {
+                let mut parts = object.location.prefix_match(&prefix)?;
+                let name = parts.next()?.as_ref().to_owned();
+                parts.next().is_none().then(|| Listed {
+                    name,
+                    bytes: object.size,
+                    at: time(&object),
+                })
+            })
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Removes an object; one that is gone already is no error.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub async fn remove(&self, name: &str) -> Result<(), AccessError> {
+        let Err(source) = self.objects.delete(&self.key(name)).await else {
+            return Ok(());
+        };
+        match self.error("remove", name, &source) {
+            AccessError::Missing { .. } => Ok(()),
+            AccessError::Folder { source, .. } if source.kind() == io::ErrorKind::NotFound => Ok(()),
+            error => Err(error),
+        }
+    }
+}
+
+fn time(object: &ObjectMeta) -> Timestamp {
+    Timestamp::from_millisecond(object.last_modified.timestamp_millis()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// What the system said, where the store is a folder.
+fn of_the_system(error: &object_store::Error) -> Option<io::Error> {
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        if let Some(system) = source.downcast_ref::<io::Error>() {
+            return Some(match system.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(system.kind(), system.to_string()),
+            });
+        }
+        cause = source.source();
+    }
+    None
+}
+
+fn knows_no_condition(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotImplemented { .. }) || error.to_string().contains("501 Not Implemented")
+}
+
+/// The client of a bucket; what is wrong with a variable where there is none.
+fn bucket_of(
+    bucket: &str,
+    variables: &[(String, String)],
+    patience: Patience,
+) -> Result<impl ObjectStore + use<>, String> {
+    let options = ClientOptions::new()
+        .with_timeout(REQUEST_LIMIT)
+        .with_connect_timeout(CONNECT_LIMIT);
+    let mut builder = AmazonS3Builder::new().with_client_options(options);
+    let mut retries = patience.retries;
+    for (name, value) in variables {
+        if name.starts_with("AWS_ENDPOINT") {
+            endpoint(name, value)?;
+            if value.starts_with("http://") {
+                builder = builder.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp), "true");
+            }
+        }
+        if name == ATTEMPTS {
+            let attempts: usize = value.parse().ok().filter(|attempts| (1..=100).contains(attempts)).ok_or_else(|| {
+                format!("{ATTEMPTS} is {value:?}; give a number from 1 to 100")
+            })?;
+            retries = attempts - 1;
+        } else if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let retry = RetryConfig {
+        max_retries: retries,
+        retry_timeout: patience.limit,
+        ..RetryConfig::default()
+    };
+    builder
+        .with_bucket_name(bucket)
+        .with_retry(retry)
+        .build()
+        .map_err(|error| Said::of(&error).to_string())
+}
+
+/// An endpoint is a plain URL; credentials in it would be sent with every request and stand in every message.
+fn endpoint(name: &str, value: &str) -> Result<(), String> {
+    let Some(rest) = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://")) else {
+        return Err(format!("{name} is no URL; give https://HOST or http://HOST:PORT"));
+    };
+    if rest.contains(['@', '?', '#']) {
+        return Err(format!(
+            "{name} holds more than an address; give https://HOST alone, and credentials by AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY"
+        ));
+    }
+    Ok(())
+}
