@@ -29,10 +29,10 @@ pub mod guesses;
 mod hooks;
 /// A fault at its moment.
 pub mod injecting;
-/// How a given backup comes to its run.
-pub mod intake;
 /// Pairs of instances and how they are launched.
 pub mod instances;
+/// How a given backup comes to its run.
+pub mod intake;
 /// What keeps instances apart from others.
 pub mod isolation;
 /// How instances are launched.

@@ -63,7 +63,9 @@ pub enum AccessError {
         key: String,
     },
     /// There are no credentials: none are set, and this machine has no role.
-    #[error("{store}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where the machine has a role")]
+    #[error(
+        "{store}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where the machine has a role"
+    )]
     NoCredentials {
         /// The store.
         store: String,
@@ -188,7 +190,10 @@ mod tests {
                     403 Forbidden: <?xml version=\"1.0\"?><Error><Code>SignatureDoesNotMatch</Code><Message>check your \
                     key</Message><CanonicalRequest>GET x-amz-security-token:hidden-token</CanonicalRequest></Error>";
         let told = Said::text(text).to_string();
-        assert!(told.ends_with("403 Forbidden: SignatureDoesNotMatch: check your key"), "{told}");
+        assert!(
+            told.ends_with("403 Forbidden: SignatureDoesNotMatch: check your key"),
+            "{told}"
+        );
         assert!(told.contains("http://host:1/b/k"));
         for body in ["authorization: hidden-token", "{\"token\":\"hidden-token\"}", ""] {
             let told = Said::text(&format!("x - Server returned non-2xx status code: 500 Oh: {body}")).to_string();

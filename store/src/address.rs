@@ -90,7 +90,10 @@ pub fn parse(text: &str) -> Result<Address, AccessError> {
         let prefix = prefix.trim_end_matches('/');
         let is_key = Key::parse(prefix).is_ok_and(|key| key.as_ref() == prefix);
         if !is_key || prefix.contains(['?', '#']) {
-            return Err(wrong(text, "the prefix is no usable key: it has an empty part, . or .., or an odd character"));
+            return Err(wrong(
+                text,
+                "the prefix is no usable key: it has an empty part, . or .., or an odd character",
+            ));
         }
         let (bucket, prefix) = (bucket.to_owned(), prefix.to_owned());
         Place::Bucket { bucket, prefix }

@@ -7,10 +7,10 @@
 use crate::access::AccessError;
 use crate::address::is_id;
 use crate::objects::Store;
-use recovery_drills::evidence::sha256;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use recovery_drills::deployment::Service;
+use recovery_drills::evidence::sha256;
 use recovery_drills::snapshot::manifest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

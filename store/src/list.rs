@@ -1,8 +1,8 @@
 //! Which snapshots a store holds: those whose index is there.
 
 use crate::access::AccessError;
-use crate::objects::Store;
 use crate::layout::{Checked, Index, LayoutError, SMALL_BYTES, SNAPSHOTS, Settings, VERIFIED};
+use crate::objects::Store;
 
 /// One snapshot of a store.
 #[derive(Debug)]

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::{ClientConfigKey, ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, RetryConfig};
+use object_store::{
+    ClientConfigKey, ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, RetryConfig,
+};
 use std::error::Error as _;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -111,10 +113,12 @@ impl Store {
                     .into_iter()
                     .filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty())
                     .collect();
-                let objects = bucket_of(bucket, &variables, patience).map_err(|what| AccessError::Variables {
-                    store: address.shown.clone(),
-                    what,
-                })?;
+                let objects = client(bucket, &variables, patience)
+                    .and_then(|client| client.build().map_err(|error| Said::of(&error).to_string()))
+                    .map_err(|what| AccessError::Variables {
+                        store: address.shown.clone(),
+                        what,
+                    })?;
                 Ok(Store {
                     shown: address.shown.clone(),
                     objects: Arc::new(objects),
@@ -328,6 +332,41 @@ impl Store {
         Ok(names)
     }
 
+    /// Removes what writes that were broken off left in a folder of this machine, if it is so old; nobody lists it.
+    ///
+    /// # Errors
+    /// [`AccessError::Folder`].
+    pub fn sweep(&self, folder: &str, older_than: Duration) -> Result<(), AccessError> {
+        let Some(path) = self.folder.as_ref().map(|store| store.join(folder)) else {
+            return Ok(());
+        };
+        let failed = |source| AccessError::Folder {
+            path: path.clone(),
+            source,
+        };
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            // The client writes under the object's name with `#` and a number first.
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_unfinished = name
+                .rsplit_once('#')
+                .is_some_and(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()));
+            let age = entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .map_err(failed)?;
+            if is_unfinished && age.elapsed().is_ok_and(|age| age > older_than) {
+                fs::remove_file(entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes an object; one that is gone already is no error.
     ///
     /// # Errors
@@ -367,12 +406,8 @@ fn knows_no_condition(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::NotImplemented { .. }) || error.to_string().contains("501 Not Implemented")
 }
 
-/// The client of a bucket; what is wrong with a variable where there is none.
-fn bucket_of(
-    bucket: &str,
-    variables: &[(String, String)],
-    patience: Patience,
-) -> Result<impl ObjectStore + use<>, String> {
+/// How the client of a bucket is made; what is wrong with a variable where it cannot be.
+fn client(bucket: &str, variables: &[(String, String)], patience: Patience) -> Result<AmazonS3Builder, String> {
     let options = ClientOptions::new()
         .with_timeout(REQUEST_LIMIT)
         .with_connect_timeout(CONNECT_LIMIT);
@@ -386,9 +421,11 @@ fn bucket_of(
             }
         }
         if name == ATTEMPTS {
-            let attempts: usize = value.parse().ok().filter(|attempts| (1..=100).contains(attempts)).ok_or_else(|| {
-                format!("{ATTEMPTS} is {value:?}; give a number from 1 to 100")
-            })?;
+            let attempts: usize = value
+                .parse()
+                .ok()
+                .filter(|attempts| (1..=100).contains(attempts))
+                .ok_or_else(|| format!("{ATTEMPTS} is {value:?}; give a number from 1 to 100"))?;
             retries = attempts - 1;
         } else if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
             builder = builder.with_config(key, value);
@@ -399,11 +436,7 @@ fn bucket_of(
         retry_timeout: patience.limit,
         ..RetryConfig::default()
     };
-    builder
-        .with_bucket_name(bucket)
-        .with_retry(retry)
-        .build()
-        .map_err(|error| Said::of(&error).to_string())
+    Ok(builder.with_bucket_name(bucket).with_retry(retry))
 }
 
 /// An endpoint is a plain URL; credentials in it would be sent with every request and stand in every message.
@@ -418,4 +451,63 @@ fn endpoint(name: &str, value: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(variables: &[(&str, &str)]) -> Result<AmazonS3Builder, String> {
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        client("bucket", &variables, Patience::default())
+    }
+
+    fn setting(variables: &[(&str, &str)], key: AmazonS3ConfigKey) -> Option<String> {
+        made(variables).expect("made").get_config_value(&key)
+    }
+
+    #[test]
+    fn region_and_client_settings_come_from_the_usual_variables() {
+        let region = |variables: &[(&str, &str)]| setting(variables, AmazonS3ConfigKey::Region);
+        assert_eq!(
+            region(&[("AWS_DEFAULT_REGION", "eu-north-1")]).as_deref(),
+            Some("eu-north-1")
+        );
+        let both = [("AWS_DEFAULT_REGION", "eu-north-1"), ("AWS_REGION", "eu-west-1")];
+        assert_eq!(region(&both).as_deref(), Some("eu-west-1"));
+        let http = |variables: &[(&str, &str)]| {
+            setting(variables, AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)).as_deref() == Some("true")
+        };
+        assert!(http(&[("AWS_ALLOW_HTTP", "true")]) && http(&[("AWS_ENDPOINT_URL", "http://host:9000")]));
+        assert!(!http(&[("AWS_ENDPOINT_URL", "https://host")]));
+        // A variable of this name is not the bucket of the address.
+        let bucket = setting(&[("AWS_BUCKET", "another")], AmazonS3ConfigKey::Bucket);
+        assert_eq!(bucket.as_deref(), Some("bucket"));
+    }
+
+    #[test]
+    fn an_endpoint_that_is_no_plain_address_is_refused_and_not_repeated() {
+        for value in ["host:9000", "http://me:hidden@host", "https://host/?key=hidden"] {
+            let what = made(&[("AWS_ENDPOINT_URL_S3", value)]).expect_err("refused");
+            assert!(
+                what.contains("AWS_ENDPOINT_URL_S3") && !what.contains("hidden"),
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
+    fn half_of_the_credentials_is_told_as_that() {
+        let address = crate::address::parse("s3://bucket/x").expect("an address");
+        let variables = vec![("AWS_ACCESS_KEY_ID".to_owned(), "half".to_owned())];
+        let error = Store::open(&address, variables, Patience::default()).expect_err("refused");
+        assert!(
+            matches!(error, AccessError::Variables { .. }) && error.is_usage(),
+            "{error}"
+        );
+        assert!(error.to_string().contains("SecretAccessKey"), "{error}");
+    }
 }

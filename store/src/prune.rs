@@ -4,9 +4,9 @@
 //! while one index cannot be read, since nobody knows which parts it names.
 
 use crate::access::AccessError;
-use crate::objects::Store;
-use crate::layout::{LayoutError, PARTS, PRUNINGS, Settings, UPLOADS, VERIFIED, index_key, part_name};
+use crate::layout::{LayoutError, PARTS, PRUNINGS, SNAPSHOTS, Settings, UPLOADS, VERIFIED, index_key, part_name};
 use crate::list::{Entry, list};
+use crate::objects::Store;
 use crate::put::{AT_ONCE, Mark, written};
 use crate::retention::Retention;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -91,7 +91,11 @@ pub async fn plan(store: &Store, retention: &Retention, now: Timestamp) -> Resul
         .filter_map(|entry| entry.index.as_ref().ok())
         .flat_map(|index| &index.parts)
         .collect();
-    let listed = store.names(PARTS).await?.into_iter().map(|part| (part.name, part.bytes));
+    let listed = store
+        .names(PARTS)
+        .await?
+        .into_iter()
+        .map(|part| (part.name, part.bytes));
     let mut parts: Vec<(String, u64)> = listed
         .filter(|(name, _)| part_name(name).is_some() && !named.contains(name))
         .collect();
@@ -195,6 +199,9 @@ async fn perform(mark: &mut Mark<'_>, retention: &Retention) -> Result<Plan, Pru
         mark.keep().await?;
         store.remove(&index_key(id)).await?;
         store.remove(&format!("{VERIFIED}/{id}.json")).await?;
+    }
+    for folder in [PARTS, SNAPSHOTS, VERIFIED, UPLOADS, PRUNINGS] {
+        store.sweep(folder, GIVEN_UP.unsigned_abs())?;
     }
     for parts in plan.parts.chunks(PARTS_A_ROUND) {
         mark.keep().await?;

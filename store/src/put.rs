@@ -5,17 +5,17 @@
 //! of the store.
 
 use crate::access::AccessError;
-use crate::objects::Store;
 use crate::layout::{
     Contents, Index, LayoutError, PART_BYTES, PARTS, PRUNINGS, Settings, StoredFile, UPLOADS, UnderWay, file_names,
     index_key, part_name,
 };
+use crate::objects::Store;
 use crate::sealing::{Lock, Naming, OVERHEAD, SealError, open, seal};
-use recovery_drills::evidence::sha256;
-use recovery_drills::snapshot::copying::hex;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use jiff::{SignedDuration, Timestamp};
+use recovery_drills::evidence::sha256;
+use recovery_drills::snapshot::copying::hex;
 use recovery_drills::snapshot::manifest::Manifest;
 use recovery_drills::snapshot::verify;
 use recovery_drills::snapshot::verify::VerifyError;
@@ -103,7 +103,9 @@ pub enum PutError {
         id: String,
     },
     /// All parts are there, and the store did not say whether the index is.
-    #[error("all parts of {id} are in {store}, but whether the snapshot counts is not known; ask `snapshot list` when it answers")]
+    #[error(
+        "all parts of {id} are in {store}, but whether the snapshot counts is not known; ask `snapshot list` when it answers"
+    )]
     Unconfirmed {
         /// The store.
         store: String,
@@ -479,5 +481,46 @@ impl Sender<'_> {
             bytes: sealed.len() as u64,
             was_sent: true,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::parse;
+    use crate::objects::Patience;
+
+    fn store(folder: &Path) -> Store {
+        let address = parse(&folder.join("store").display().to_string()).expect("an address");
+        Store::prepare(&address).expect("made");
+        Store::open(&address, Vec::new(), Patience::default()).expect("opened")
+    }
+
+    fn index(bytes: u64) -> Index {
+        let mut index = Index::new(
+            "2026-11-22T02-00-00-000Z".to_owned(),
+            "t".to_owned(),
+            "t".to_owned(),
+            None,
+        );
+        index.bytes = bytes;
+        index
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_mark_somebody_removed_does_not_become_a_snapshot() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = store(folder.path());
+        let mut mark = Mark::new(&store, UPLOADS, "", Timestamp::UNIX_EPOCH);
+        let given_up = commit(&mark, &index(1)).await;
+        assert!(matches!(given_up, Err(PutError::GivenUp { .. })), "{given_up:?}");
+        assert!(store.names("snapshots").await.expect("listed").is_empty());
+        mark.write().await.expect("marked");
+        commit(&mark, &index(1)).await.expect("stored");
+        // As after a first try whose answer was lost; another snapshot of that name is none of ours.
+        commit(&mark, &index(1)).await.expect("stored already");
+        let taken = commit(&mark, &index(2)).await;
+        assert!(matches!(taken, Err(PutError::Taken { .. })), "{taken:?}");
+        assert_eq!(Index::read(&store, &index(1).id).await.expect("read").bytes, 1);
     }
 }

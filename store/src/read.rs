@@ -5,18 +5,18 @@
 
 use crate::access::AccessError;
 use crate::address::{LATEST, is_id};
-use crate::objects::Store;
 use crate::layout::{
     Checked, Contents, INDEX_BYTES, Index, LayoutError, PART_BYTES, PARTS, SNAPSHOTS, Settings, StoredFile, VERIFIED,
     damaged, index_key, part_name,
 };
+use crate::objects::Store;
 use crate::put::{AT_ONCE, written};
 use crate::sealing::{OVERHEAD, Opener, SealError, open};
-use recovery_drills::evidence::sha256;
-use recovery_drills::snapshot::copying::hex;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use jiff::Timestamp;
+use recovery_drills::evidence::sha256;
+use recovery_drills::snapshot::copying::hex;
 use recovery_drills::snapshot::verify as verify_folder;
 use recovery_drills::snapshot::verify::VerifyError;
 use sha2::{Digest as _, Sha256};

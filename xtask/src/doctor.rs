@@ -146,7 +146,10 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     for left in broken_intakes(&reference::runs_folder()) {
         if options.clean {
             match std::fs::remove_dir_all(&left) {
-                Ok(()) => println!("ok   removed the backup that a killed command left in {}", left.display()),
+                Ok(()) => println!(
+                    "ok   removed the backup that a killed command left in {}",
+                    left.display()
+                ),
                 Err(error) => say(false, &format!("the backup in {}", left.display()), &error.to_string()),
             }
         } else {

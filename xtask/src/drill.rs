@@ -168,7 +168,10 @@ fn one(options: &Options, name: &str) -> Result<Option<Evidence>, (ExitCode, Str
     let given = given.transpose()?;
     let from = given.as_ref().map(|given| given.path.as_path());
     let mut request = request(options, name, from).map_err(|message| (ExitCode::Usage, message))?;
-    request.given = given.as_ref().map(|given| given.rules(options.max_age)).unwrap_or_default();
+    request.given = given
+        .as_ref()
+        .map(|given| given.rules(options.max_age))
+        .unwrap_or_default();
     if request.environment.is_in_containers() && !containers::BUILT_IN {
         return Ok(None);
     }

@@ -11,9 +11,9 @@ use recovery_drills::evidence::Secrets;
 use recovery_drills::snapshot::dated;
 use recovery_drills_store::access::AccessError;
 use recovery_drills_store::address::{Address, parse};
-use recovery_drills_store::objects::{Patience, Store};
 use recovery_drills_store::layout::{Index, LayoutError};
 use recovery_drills_store::list::list as entries;
+use recovery_drills_store::objects::{Patience, Store};
 use recovery_drills_store::prune::{Plan, PruneError, plan as plan_pruning, prune as perform_pruning};
 use recovery_drills_store::put::{How, PutError, put};
 use recovery_drills_store::read::{ReadError, resolve, restore as get, verify as read_back};
@@ -236,8 +236,7 @@ fn resolved(path: &Path) -> PathBuf {
 /// A folder of this program's own that nobody else may enter.
 pub(crate) fn intake(what: &str) -> Result<Intake, Failure> {
     let runs = reference::runs_folder();
-    Intake::new(&runs, what)
-        .map_err(|error| (ExitCode::Fail, format!("cannot write into {}: {error}", runs.display())))
+    Intake::new(&runs, what).map_err(|error| (ExitCode::Fail, format!("cannot write into {}: {error}", runs.display())))
 }
 
 /// Whether a stored snapshot is not older than it may be.

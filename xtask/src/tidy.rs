@@ -359,7 +359,10 @@ mod tests {
             assert_eq!(problems(at_home, line), 0, "{line}");
             assert_eq!(problems("xtask/src/given.rs", line), 1, "{line}");
         }
-        assert_eq!(problems("xtask/src/given.rs", "let storage::x = image::y; // age::x"), 0);
+        assert_eq!(
+            problems("xtask/src/given.rs", "let storage::x = image::y; // age::x"),
+            0
+        );
     }
 
     #[test]

@@ -1,21 +1,22 @@
 //! Stores on a folder and on a server that speaks S3, which is killed in the midst of an upload and comes back.
 
+mod apart;
 mod hostile;
 mod serving;
 mod sets;
 
+use recovery_drills::evidence::sha256;
 use recovery_drills_store::access::AccessError;
 use recovery_drills_store::address::parse;
-use recovery_drills_store::objects::{Patience, Store};
 use recovery_drills_store::layout::{LayoutError, PARTS};
 use recovery_drills_store::list::list;
+use recovery_drills_store::objects::{Patience, Store};
 use recovery_drills_store::prune::{self, PruneError};
 use recovery_drills_store::put::{How, PutError, Stored, put};
 use recovery_drills_store::read::{ReadError, resolve, restore, verify};
 use recovery_drills_store::retention::Retention;
 use recovery_drills_store::sealing::{Lock, Opener};
-use recovery_drills::evidence::sha256;
-use serving::{BUCKET, SECRET, Server};
+use serving::{BUCKET, Lives, SECRET, Server};
 use sets::{files, taken, taken_later};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -85,7 +86,11 @@ async fn everything(store: &Store) -> Vec<(String, u64)> {
     let mut all = Vec::new();
     for folder in ["", PARTS, "snapshots", "verified", "uploads", "prunings"] {
         let listed = store.names(folder).await.expect("listed");
-        all.extend(listed.into_iter().map(|one| (format!("{folder}/{}", one.name), one.bytes)));
+        all.extend(
+            listed
+                .into_iter()
+                .map(|one| (format!("{folder}/{}", one.name), one.bytes)),
+        );
     }
     all
 }
@@ -181,14 +186,14 @@ async fn an_upload_whose_server_dies_is_never_listed_and_goes_on_where_it_stoppe
     while deaths == 0 || parts < parts_of_it {
         // The first dies at the mark; then each lets a part or two through; the last dies at the index.
         let dies_after = if deaths == 0 { 1 } else { 2 };
-        let server = Server::at(&served, at, dies_after).await;
+        let server = Server::at(&served, at, Lives::after_writes(dies_after)).await;
         let error = put(&on_server(&server, SECRET), &snapshot, &plainly())
             .await
             .expect_err("the server died");
         assert!(!whole_text(&error).contains(SECRET));
         at = server.died().await;
         deaths += 1;
-        let server = Server::at(&served, at, usize::MAX).await;
+        let server = Server::at(&served, at, Lives::on()).await;
         let store = on_server(&server, SECRET);
         assert!(list(&store).await.expect("listed").is_empty(), "after {deaths} deaths");
         let asked = resolve(&store, None).await;
@@ -198,12 +203,12 @@ async fn an_upload_whose_server_dies_is_never_listed_and_goes_on_where_it_stoppe
         server.stop().await;
     }
     assert!(deaths >= 3);
-    let server = Server::at(&served, at, 1).await;
+    let server = Server::at(&served, at, Lives::after_writes(1)).await;
     put(&on_server(&server, SECRET), &snapshot, &plainly())
         .await
         .expect_err("the server died at the index");
     at = server.died().await;
-    let server = Server::at(&served, at, usize::MAX).await;
+    let server = Server::at(&served, at, Lives::on()).await;
     let store = on_server(&server, SECRET);
     let stored = put(&store, &snapshot, &plainly()).await.expect("stored");
     assert_eq!(stored.sent, 0, "all parts were there");
@@ -392,11 +397,16 @@ async fn the_last_verified_snapshot_is_kept_whatever_the_rules_say() {
 async fn no_part_is_removed_while_an_upload_may_need_it() {
     let run = folder();
     let served = run.path().join("s3");
-    let server = Server::at(&served, "127.0.0.1:0".parse().expect("an address"), 5).await;
+    let server = Server::at(
+        &served,
+        "127.0.0.1:0".parse().expect("an address"),
+        Lives::after_writes(5),
+    )
+    .await;
     put(&on_server(&server, SECRET), &taken(run.path(), ONE), &plainly())
         .await
         .expect_err("the server died");
-    let server = Server::at(&served, server.died().await, usize::MAX).await;
+    let server = Server::at(&served, server.died().await, Lives::on()).await;
     let store = on_server(&server, SECRET);
     let last = Retention {
         last: 1,
