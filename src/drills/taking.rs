@@ -38,6 +38,9 @@ pub enum TakingError {
     /// A file could not be hashed.
     #[error("cannot hash the given files")]
     Hash(#[from] CopyError),
+    /// What whoever acts made of the snapshot was refused.
+    #[error("{0}")]
+    Refused(String),
     /// Whoever acts on a stage failed.
     #[error(transparent)]
     Stage(#[from] StageError),
@@ -176,7 +179,10 @@ fn take(request: Request, sets: &[FileSet; 2], independent: PathBuf, stages: &St
         },
     ) = made?;
     second.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    stages.reached(&Reached::Snapshot { folder: folder.clone() })?;
+    let acted = stages.reached(&Reached::Snapshot { folder: folder.clone() })?;
+    if let Some(cause) = acted.refused {
+        return Err(TakingError::Refused(cause));
+    }
     // Whoever acted may have resealed the manifest.
     let manifest = Manifest::read(&folder).unwrap_or_else(|_| sealed.clone());
     Ok(Taken {
