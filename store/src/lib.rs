@@ -7,10 +7,14 @@
 pub mod access;
 /// What a store's address says.
 pub mod address;
+/// How an object store is reached.
+pub mod client;
 /// What lies in a store: keys, the index of a snapshot, the store's own settings.
 pub mod layout;
 /// Which snapshots a store holds.
 pub mod list;
+/// Marks of what is under way.
+mod mark;
 /// The objects of a store: read, written, listed, removed.
 pub mod objects;
 /// Removing what retention does not keep.

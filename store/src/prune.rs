@@ -6,8 +6,9 @@
 use crate::access::AccessError;
 use crate::layout::{LayoutError, PARTS, PRUNINGS, SNAPSHOTS, Settings, UPLOADS, VERIFIED, index_key, part_name};
 use crate::list::{Entry, list};
+use crate::mark::{Mark, written};
 use crate::objects::Store;
-use crate::put::{AT_ONCE, Mark, written};
+use crate::put::AT_ONCE;
 use crate::retention::Retention;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};

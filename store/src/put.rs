@@ -6,14 +6,14 @@
 
 use crate::access::AccessError;
 use crate::layout::{
-    Contents, Index, LayoutError, PART_BYTES, PARTS, PRUNINGS, Settings, StoredFile, UPLOADS, UnderWay, file_names,
-    index_key, part_name,
+    Contents, Index, LayoutError, PART_BYTES, PARTS, Settings, StoredFile, UPLOADS, file_names, index_key, part_name,
 };
+use crate::mark::{Mark, pruning, written};
 use crate::objects::Store;
 use crate::sealing::{Lock, Naming, OVERHEAD, SealError, open, seal};
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use recovery_drills::evidence::sha256;
 use recovery_drills::snapshot::copying::hex;
 use recovery_drills::snapshot::manifest::Manifest;
@@ -24,14 +24,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// How many parts are on their way at once.
 pub(crate) const AT_ONCE: usize = 8;
-/// A pruning that last wrote its mark longer ago was broken off.
-const PRUNING_LIMIT: SignedDuration = SignedDuration::from_hours(1);
-/// So often the mark of what is under way is written again.
-pub(crate) const MARK_AGAIN: Duration = Duration::from_secs(300);
 
 /// Why a snapshot was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -148,12 +143,6 @@ pub fn id_of(taken_at: Timestamp) -> String {
     taken_at.strftime("%Y-%m-%dT%H-%M-%S-%3fZ").to_string()
 }
 
-/// RFC 3339 UTC with milliseconds.
-#[must_use]
-pub fn written(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
-}
-
 /// Stores the snapshot of a folder; the store is made if it is not there yet.
 ///
 /// # Errors
@@ -180,56 +169,6 @@ pub async fn put(store: &Store, folder: &Path, how: &How) -> Result<Stored, PutE
         }
         // What was sent is for the next try, so the mark stays.
         Err(error) => Err(error),
-    }
-}
-
-/// An object that says that something is under way, written again from time to time.
-pub(crate) struct Mark<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) key: String,
-    since: Timestamp,
-    written: Instant,
-}
-
-impl Mark<'_> {
-    pub(crate) fn new<'a>(store: &'a Store, folder: &str, start: &str, since: Timestamp) -> Mark<'a> {
-        Mark {
-            store,
-            key: format!("{folder}/{start}{}.json", uuid::Uuid::new_v4().simple()),
-            since,
-            written: Instant::now(),
-        }
-    }
-
-    pub(crate) async fn write(&mut self) -> Result<(), AccessError> {
-        self.written = Instant::now();
-        let text = UnderWay {
-            since: written(self.since),
-        };
-        self.store
-            .write(&self.key, serde_json::to_vec(&text).unwrap_or_default())
-            .await
-    }
-
-    /// Writes it again if it is some minutes old.
-    pub(crate) async fn keep(&mut self) -> Result<(), AccessError> {
-        if self.written.elapsed() > MARK_AGAIN && self.is_there().await? {
-            self.write().await?;
-        }
-        Ok(())
-    }
-
-    async fn is_there(&self) -> Result<bool, AccessError> {
-        Ok(self.store.written_at(&self.key).await?.is_some())
-    }
-
-    /// When it was written, by the clock of the store.
-    pub(crate) async fn at(&self) -> Result<Option<Timestamp>, AccessError> {
-        self.store.written_at(&self.key).await
-    }
-
-    pub(crate) async fn remove(&self) -> Result<(), AccessError> {
-        self.store.remove(&self.key).await
     }
 }
 
@@ -342,14 +281,6 @@ async fn commit(mark: &Mark<'_>, index: &Index) -> Result<Index, PutError> {
         });
     }
     Ok(back)
-}
-
-/// When somebody who prunes the store last said so, if somebody does; a mark that is old beside ours was left behind.
-async fn pruning(mark: &Mark<'_>) -> Result<Option<Timestamp>, AccessError> {
-    let Some(ours) = mark.at().await? else { return Ok(None) };
-    let marks = mark.store.names(PRUNINGS).await?;
-    let newest = marks.iter().map(|listed| listed.at).max();
-    Ok(newest.filter(|at| ours.duration_since(*at) < PRUNING_LIMIT))
 }
 
 /// Who it is encrypted to is part of the key: what only an older recipient can open is not taken for the same.
@@ -488,7 +419,7 @@ impl Sender<'_> {
 mod tests {
     use super::*;
     use crate::address::parse;
-    use crate::objects::Patience;
+    use crate::client::Patience;
 
     fn store(folder: &Path) -> Store {
         let address = parse(&folder.join("store").display().to_string()).expect("an address");

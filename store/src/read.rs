@@ -9,8 +9,9 @@ use crate::layout::{
     Checked, Contents, INDEX_BYTES, Index, LayoutError, PART_BYTES, PARTS, SNAPSHOTS, Settings, StoredFile, VERIFIED,
     damaged, index_key, part_name,
 };
+use crate::mark::written;
 use crate::objects::Store;
-use crate::put::{AT_ONCE, written};
+use crate::put::AT_ONCE;
 use crate::sealing::{OVERHEAD, Opener, SealError, open};
 use futures_util::StreamExt as _;
 use futures_util::stream;

@@ -34,7 +34,7 @@ fn numbers(text: &str) -> Vec<usize> {
     digits.filter_map(|word| word.parse().ok()).take(3).collect()
 }
 
-fn create<'a>(recorded: &'a str) -> [&'a str; 6] {
+fn create(recorded: &str) -> [&str; 6] {
     ["snapshot", "create", "--from", recorded, "--to", STORE]
 }
 
