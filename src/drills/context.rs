@@ -8,6 +8,7 @@ use crate::drills::attached::hold::Hold;
 use crate::drills::clock::{Clock, Moment};
 use crate::drills::empty_evidence::empty;
 use crate::drills::instances::Containers;
+use crate::drills::intake::Given;
 pub(crate) use crate::drills::run_folder::private_folder;
 use crate::drills::run_folder::{OWNER, own};
 pub use crate::drills::run_folder::{broken_runs, clean_broken_run, is_abandoned, is_under_way};
@@ -34,6 +35,8 @@ pub struct DrillRequest {
     pub environment: Environment,
     /// A snapshot or plain backup to drill instead of a source of the harness's own.
     pub from: Option<PathBuf>,
+    /// What holds of it.
+    pub given: Given,
     /// A source that runs already, to drill instead of one of the harness's own.
     pub attached: Option<AttachedSource>,
     /// How clean and restored processes are kept in a network of their own while the harness stays in the machine's; `None`

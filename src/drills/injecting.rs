@@ -97,6 +97,7 @@ pub(crate) fn acting(fault: Fault, shared: Shared, others: Others) -> Stages {
                 let acted = Acted {
                     urls: [url(Service::Directory), url(Service::Bus)],
                     raw: injected.raw.clone(),
+                    refused: injected.refused.clone(),
                     control: injected.control.clone(),
                     step_ms: injected.step_ms,
                 };

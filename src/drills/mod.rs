@@ -31,6 +31,8 @@ mod hooks;
 pub mod injecting;
 /// Pairs of instances and how they are launched.
 pub mod instances;
+/// How a given backup comes to its run.
+pub mod intake;
 /// What keeps instances apart from others.
 pub mod isolation;
 /// How instances are launched.

@@ -68,6 +68,8 @@ pub struct Acted {
     pub urls: [Option<String>; 2],
     /// The raw sets to go on with, at [`Reached::Set`].
     pub raw: Option<[RawSet; 2]>,
+    /// Why there is no snapshot any more, at [`Reached::Snapshot`].
+    pub refused: Option<String>,
     /// What is done to the restored services, at [`Reached::Running`].
     pub control: Vec<Control>,
     /// By how much the harness's wall clock steps, milliseconds.

@@ -5,6 +5,7 @@ use crate::checks::polarity::{self, Witness};
 use crate::deployment::Service;
 use crate::drills::context::{DrillContext, Stop, UsageError, chain};
 use crate::drills::instances::Deployment;
+use crate::drills::intake::{IntakeError, at_hand};
 use crate::drills::source::{StoppedSource, Written};
 use crate::drills::stages::{Reached, StageError, Stages};
 use crate::drills::{Ending, at_rest};
@@ -25,6 +26,9 @@ pub enum TakingError {
     /// Copying, consolidating or describing failed.
     #[error(transparent)]
     Take(#[from] TakeError),
+    /// The given backup could not be had.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
     /// The plain backup could not be adopted.
     #[error(transparent)]
     Adopt(#[from] AdoptError),
@@ -34,6 +38,9 @@ pub enum TakingError {
     /// A file could not be hashed.
     #[error("cannot hash the given files")]
     Hash(#[from] CopyError),
+    /// What whoever acts made of the snapshot was refused.
+    #[error("{0}")]
+    Refused(String),
     /// Whoever acts on a stage failed.
     #[error(transparent)]
     Stage(#[from] StageError),
@@ -66,6 +73,24 @@ pub struct Taken {
     pub witnesses: [Witness; 2],
     /// Of an attached source, which runs again: its bytes just before its restart. Otherwise it is looked at again at the end.
     pub at_restart: Option<[Witness; 2]>,
+}
+
+impl TakingError {
+    /// What was named that is no backup at all, if so.
+    fn usage(&self) -> Option<UsageError> {
+        let is_usage = match self {
+            TakingError::Adopt(error) => error.is_usage(),
+            TakingError::Intake(IntakeError::Archive(error)) => error.is_usage(),
+            _ => false,
+        };
+        is_usage.then(|| UsageError(format!("--from: {}", chain(self))))
+    }
+
+    /// Why there is no set to be judged; an old one is there.
+    fn without_set(&self) -> Option<String> {
+        let is_dated = matches!(self, TakingError::Intake(IntakeError::Date(_)));
+        (!is_dated).then(|| chain(self))
+    }
 }
 
 impl Taken {
@@ -154,7 +179,10 @@ fn take(request: Request, sets: &[FileSet; 2], independent: PathBuf, stages: &St
         },
     ) = made?;
     second.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    stages.reached(&Reached::Snapshot { folder: folder.clone() })?;
+    let acted = stages.reached(&Reached::Snapshot { folder: folder.clone() })?;
+    if let Some(cause) = acted.refused {
+        return Err(TakingError::Refused(cause));
+    }
     // Whoever acted may have resealed the manifest.
     let manifest = Manifest::read(&folder).unwrap_or_else(|_| sealed.clone());
     Ok(Taken {
@@ -189,28 +217,26 @@ pub async fn from_backup(
     // Under --from the recovery begins here: whatever cannot be read now is a failed recovery.
     context.outage_began = Some(std::time::Instant::now());
     let work = context.folders.work.clone();
-    let (given, id) = (from.to_owned(), context.evidence.run.id.clone());
+    let (from, id) = (from.to_owned(), context.evidence.run.id.clone());
+    let named = from.clone();
+    let rules = context.request.given;
     let stored = context.folders.snapshot.clone();
     let identity = deployment.identity.clone();
     let mut usage = None;
     let mut refused = None;
     let taken = context
         .step("copy the given backup", async {
-            let has_manifest = given.join(FILE_NAME).symlink_metadata().is_ok();
             let taken = tokio::task::spawn_blocking(move || {
-                if has_manifest {
+                let given = at_hand(&from, &rules, &work, &stored)?;
+                if given.join(FILE_NAME).symlink_metadata().is_ok() {
                     given_snapshot(&given, &work)
                 } else {
-                    plain_backup(&given, &work, stored, id, identity)
+                    plain_backup(&given, &from, &work, stored, id, identity)
                 }
             })
             .await?;
-            if let Err(TakingError::Adopt(error)) = &taken
-                && error.is_usage()
-            {
-                usage = Some(UsageError(format!("--from: {}", chain(error))));
-            }
-            refused = taken.as_ref().err().map(|error| chain(error));
+            usage = taken.as_ref().err().and_then(TakingError::usage);
+            refused = taken.as_ref().err().and_then(TakingError::without_set);
             let taken = taken?;
             let given = deployment.identity.take();
             let (identity, origin) = identity_of(given, &taken);
@@ -229,7 +255,10 @@ pub async fn from_backup(
             return Err(Ending::Stop(stop));
         }
     };
-    record(context, &taken, &shown(from));
+    // A snapshot of ours that was unpacked or fetched lies with the run now.
+    let is_here = taken.snapshot == context.folders.snapshot && taken.sealed.is_none();
+    let location = if is_here { taken.snapshot.clone() } else { named };
+    record(context, &taken, &shown(&location));
     Ok(taken)
 }
 
@@ -293,6 +322,7 @@ fn given_snapshot(given: &Path, work: &Path) -> Result<Taken, TakingError> {
 /// A plain backup: both databases are recognised by their tables, copied, and made a snapshot of this run.
 fn plain_backup(
     given: &Path,
+    known_as: &Path,
     work: &Path,
     stored: PathBuf,
     id: String,
@@ -307,7 +337,7 @@ fn plain_backup(
         directory: sets[0].clone(),
         bus: sets[1].clone(),
         directory_identity: identity,
-        origin: format!("plain backup {}", given.display()),
+        origin: format!("plain backup {}", known_as.display()),
         cut_at: None,
         taken_at: jiff::Timestamp::now(),
         raw_folder: work.join("unused"),

@@ -292,10 +292,15 @@ impl Template {
             .request
             .stages
             .reached(&Reached::Snapshot { folder: folder.clone() });
-        told.map_err(|error| Stop {
+        let acted = told.map_err(|error| Stop {
             step: "stage snapshot".to_owned(),
             cause: error.to_string(),
         })?;
+        if let Some(cause) = acted.refused {
+            at_rest::nothing_taken(context, &cause, self.taking.written.as_ref());
+            let step = "take the snapshot".to_owned();
+            return Err(Ending::Stop(Stop { step, cause }));
+        }
         Ok(Taken {
             manifest: Manifest::read(&folder).unwrap_or_else(|_| template.manifest.clone()),
             sealed,

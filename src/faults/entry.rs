@@ -3,8 +3,8 @@
 use crate::deployment::compared::Aspect;
 use crate::evidence::{CheckId, FaultId};
 use crate::faults::fault::{
-    Answer, Base, ClockStep, Control, ControlAction, Expect, Fault, Hook, Injection, Op, OpKind, Remake, Stage, Start,
-    Torn, Touched,
+    Answer, Archive, Base, ClockStep, Control, ControlAction, Expect, Fault, Form, Hook, Injection, Op, OpKind, Remake,
+    Stage, Start, Torn, Touched,
 };
 use crate::faults::record::Tampering;
 use crate::faults::{answers, bytes};
@@ -34,6 +34,7 @@ struct Entry {
     answers: Option<Vec<Answer>>,
     start: Option<Vec<Start>>,
     torn: Option<Torn>,
+    archive: Option<Archive>,
     clock: Option<ClockStep>,
     control: Option<Vec<Control>>,
     hook: Option<String>,
@@ -155,6 +156,7 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
         entry.answers.is_some(),
         entry.start.is_some(),
         entry.torn.is_some(),
+        entry.archive.is_some(),
         entry.clock.is_some(),
         entry.control.is_some(),
         entry.hook.is_some(),
@@ -164,13 +166,14 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
     match kinds.iter().filter(|present| **present).count() {
         0 => {
             return Err(
-                "nothing is injected; give sql, ops, command, answers, start, control, torn or clock".to_owned(),
+                "nothing is injected; give sql, ops, command, answers, start, control, torn, archive or clock"
+                    .to_owned(),
             );
         }
         1 => {}
         _ => {
             return Err(
-                "more than one kind of injection; keep one of sql, ops, command, answers, start, control, torn, clock"
+                "more than one kind of injection; keep one of sql, ops, command, answers, start, control, torn, archive, clock"
                     .to_owned(),
             );
         }
@@ -234,6 +237,15 @@ fn injection(entry: &Entry, service: Touched, stage: Stage) -> Result<Injection,
             return Err(format!("a set is torn at stage set, not {stage}; set stage = \"set\""));
         }
         return Ok(Injection::Torn(writer.clone()));
+    }
+    if let Some(archive) = &entry.archive {
+        word("archive.form", Some(&archive.form), Form::parse, Form::ALL, "")?;
+        if stage != Stage::Snapshot {
+            return Err(format!(
+                "a snapshot is packed at stage snapshot, not {stage}; set stage = \"snapshot\""
+            ));
+        }
+        return Ok(Injection::Archive(archive.clone()));
     }
     if let Some(clock) = &entry.clock {
         return Ok(Injection::Clock(*clock));

@@ -248,6 +248,32 @@ pub struct Start {
     pub args: Vec<String>,
 }
 
+words! {
+    /// How an archive is compressed.
+    Form {
+        /// Not at all.
+        Tar = "tar",
+        /// With gzip.
+        Gzip = "gzip",
+        /// With zstd.
+        Zstd = "zstd",
+    }
+}
+
+/// The snapshot goes through an archive, which is damaged unless neither damage is named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// The [`Form`].
+    pub form: String,
+    /// So many of its last bytes are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut: Option<u64>,
+    /// It has one more entry of this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+}
+
 /// What a writer writes while its files are copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -310,6 +336,8 @@ pub enum Injection {
     Start(Vec<Start>),
     /// Main from before a checkpoint, `-wal` from after it.
     Torn(Torn),
+    /// The snapshot goes through an archive.
+    Archive(Archive),
     /// The harness's wall clock steps.
     Clock(ClockStep),
     /// The restored services are killed, paused or cut off; the drill does it.
@@ -334,6 +362,7 @@ impl Injection {
             Injection::Answers(_) => "answers",
             Injection::Start(_) => "start",
             Injection::Torn(_) => "torn",
+            Injection::Archive(_) => "archive",
             Injection::Clock(_) => "clock",
             Injection::Control(_) => "control",
             Injection::Hook(_) => "hook",
@@ -414,6 +443,7 @@ impl Fault {
                 matches!(self.stage, Stage::Source | Stage::Running)
             }
             Injection::Answers(_)
+            | Injection::Archive(_)
             | Injection::Start(_)
             | Injection::Clock(_)
             | Injection::Control(_)

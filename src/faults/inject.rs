@@ -7,6 +7,7 @@ use crate::faults::bytes::{self, BytesError};
 use crate::faults::changed;
 use crate::faults::command::{self, CommandError};
 use crate::faults::fault::{Control, Fault, Injection, Stage};
+use crate::faults::packed::{self, PackError};
 use crate::faults::remake::{self, RemakeError};
 use crate::faults::sql::{self, SqlError};
 use crate::faults::target::Target;
@@ -87,6 +88,14 @@ pub enum FaultError {
         /// The cause.
         source: Box<TornError>,
     },
+    /// The snapshot could not be packed.
+    #[error("fault {} cannot be injected", fault.0)]
+    Packed {
+        /// The fault.
+        fault: FaultId,
+        /// The cause.
+        source: PackError,
+    },
     /// The proxy could not be started.
     #[error("fault {} cannot be injected", fault.0)]
     Proxy {
@@ -132,6 +141,8 @@ pub struct Injected {
     pub changes: Vec<String>,
     /// The raw sets as they are now, at stage `set`: to be consolidated instead of those that were copied.
     pub raw: Option<[RawSet; 2]>,
+    /// Why there is no snapshot any more: its archive was refused.
+    pub refused: Option<String>,
     /// The proxies in front of the restored services.
     pub proxies: Option<Proxies>,
     /// What the drill has to do to its services.
@@ -174,6 +185,7 @@ pub fn inject(fault: &Fault, target: &Target) -> Result<Injected, FaultError> {
         fault: id(),
         changes: changed::differences(&before, &changed::look(fault, target)),
         raw: None,
+        refused: None,
         proxies,
         control: Vec::new(),
         step_ms: 0,
@@ -182,6 +194,17 @@ pub fn inject(fault: &Fault, target: &Target) -> Result<Injected, FaultError> {
         let told = control.iter().map(|one| format!("{} {}", one.action, one.service));
         injected.changes.extend(told);
         injected.control.clone_from(control);
+    }
+    if let Injection::Archive(how) = &fault.injection {
+        let folder = target.snapshot_dir.as_ref().ok_or_else(|| FaultError::NotHere {
+            fault: id(),
+            what: "snapshot".to_owned(),
+            stage: target.stage,
+        })?;
+        let unpacked = packed::run(how, folder, &target.scratch);
+        let unpacked = unpacked.map_err(|source| FaultError::Packed { fault: id(), source })?;
+        injected.changes.extend(unpacked.changes);
+        injected.refused = unpacked.refused;
     }
     if let Injection::Clock(step) = &fault.injection {
         injected.step_ms = step.step_ms;
@@ -197,7 +220,7 @@ pub fn inject(fault: &Fault, target: &Target) -> Result<Injected, FaultError> {
     if injected.changes.is_empty() {
         return Err(FaultError::ChangedNothing { fault: id() });
     }
-    if fault.reseal {
+    if fault.reseal && injected.refused.is_none() {
         injected.raw = seal(fault, target)?;
     }
     Ok(injected)
@@ -238,8 +261,8 @@ fn apply(fault: &Fault, target: &Target) -> Result<Option<Proxies>, FaultError> 
                 })?;
             }
         }
-        // The drill steps its own clock and controls its own services; there is nothing to do here.
-        Injection::Clock(_) | Injection::Control(_) => {}
+        // The drill steps its own clock and controls its own services; an archive is made by `inject`.
+        Injection::Clock(_) | Injection::Control(_) | Injection::Archive(_) => {}
         Injection::Start(_) | Injection::Hook(_) | Injection::Record(_) | Injection::NotStaged(_) => {
             let kind = fault.injection.kind();
             return Err(FaultError::ByTheDrill { fault: id(), kind });

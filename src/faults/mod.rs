@@ -27,6 +27,8 @@ pub mod inject;
 mod json_patch;
 /// Whether damage to bytes has a meaning.
 pub mod meaning;
+/// A snapshot that goes through an archive.
+pub mod packed;
 /// Faults that nobody thought of.
 pub mod random;
 /// What a run left.

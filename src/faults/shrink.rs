@@ -112,6 +112,7 @@ fn candidates(fault: &Fault, untouched: &dyn Untouched) -> Vec<Fault> {
         | Injection::Answers(_)
         | Injection::Start(_)
         | Injection::Torn(_)
+        | Injection::Archive(_)
         | Injection::Clock(_)
         | Injection::Control(_)
         | Injection::Hook(_)

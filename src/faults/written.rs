@@ -43,6 +43,7 @@ pub fn toml_text(fault: &Fault) -> Result<String, toml::ser::Error> {
         Injection::Answers(answers) => set("answers", written(answers)?),
         Injection::Start(start) => set("start", written(start)?),
         Injection::Torn(writer) => set("torn", written(writer)?),
+        Injection::Archive(archive) => set("archive", written(archive)?),
         Injection::Clock(step) => set("clock", written(step)?),
         Injection::Control(control) => set("control", written(control)?),
         Injection::Hook(hook) => set("hook", Value::from(hook.name())),

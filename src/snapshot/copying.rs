@@ -208,7 +208,7 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), CopyError> {
 }
 
 /// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

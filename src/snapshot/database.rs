@@ -4,6 +4,7 @@
 //! never a raw set in place (opening a file that has a `-wal` beside it would change the set).
 
 use crate::deployment::Service;
+use crate::snapshot::copying::hex;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
@@ -95,10 +96,6 @@ impl From<ValueRef<'_>> for Cell {
             ValueRef::Blob(bytes) => Cell::Blob(bytes.to_vec()),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One row: column name → cell, in the order of the statement.

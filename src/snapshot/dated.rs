@@ -3,12 +3,15 @@
 use crate::snapshot::copying;
 use crate::snapshot::database::beside;
 use crate::snapshot::manifest::{FILE_NAME, Manifest};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// Why the age of a backup is not known.
+/// How far clocks may be apart.
+const APART: SignedDuration = SignedDuration::from_mins(5);
+
+/// Why the age of a backup is not known, or too high.
 #[derive(Debug, thiserror::Error)]
 pub enum DateError {
     /// Its manifest cannot be used.
@@ -22,6 +25,35 @@ pub enum DateError {
     NoDatabase {
         /// The folder.
         path: PathBuf,
+    },
+    /// It is older than it may be.
+    #[error(
+        "{what} is too old: taken {taken} by {how}, {} ago, while --max-age allows {}; take a newer backup, or find out why none \
+         was made",
+        words(*.age),
+        words(*.limit)
+    )]
+    TooOld {
+        /// Which backup.
+        what: String,
+        /// When it was taken.
+        taken: Timestamp,
+        /// What says so.
+        how: &'static str,
+        /// How long ago.
+        age: SignedDuration,
+        /// How long ago at most.
+        limit: SignedDuration,
+    },
+    /// It claims a time that has not come.
+    #[error("{what} was taken {taken} by {how}, which has not come yet, so its age is not known; set the clocks right")]
+    Future {
+        /// Which backup.
+        what: String,
+        /// When it was taken, as it says.
+        taken: Timestamp,
+        /// What says so.
+        how: &'static str,
     },
     /// It cannot be read.
     #[error("cannot read {path}, so its age is not known")]
@@ -77,6 +109,43 @@ pub fn dated(folder: &Path) -> Result<(Timestamp, &'static str), DateError> {
         })
 }
 
+/// Whether a backup taken at that time is not older than it may be.
+///
+/// # Errors
+/// [`DateError::TooOld`], [`DateError::Future`].
+pub fn young_enough(
+    what: &str,
+    taken: Timestamp,
+    how: &'static str,
+    limit: SignedDuration,
+    now: Timestamp,
+) -> Result<(), DateError> {
+    let (what, age) = (what.to_owned(), now.duration_since(taken));
+    if age > limit {
+        return Err(DateError::TooOld {
+            what,
+            taken,
+            how,
+            age,
+            limit,
+        });
+    }
+    if age < -APART {
+        return Err(DateError::Future { what, taken, how });
+    }
+    Ok(())
+}
+
+fn words(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
 fn begins_like_a_database(path: &Path) -> bool {
     let mut head = [0_u8; 16];
     copying::open_regular(path)
@@ -100,6 +169,17 @@ mod tests {
         assert_eq!((at, how), (stated.parse().expect("a time"), "its manifest"));
         fs::write(folder.join(FILE_NAME), "{").expect("written");
         assert!(matches!(dated(&folder), Err(DateError::Manifest { .. })));
+    }
+
+    #[test]
+    fn an_old_backup_is_refused_with_its_age_and_one_from_the_future_too() {
+        let now = Timestamp::now();
+        let hours = SignedDuration::from_hours;
+        let judged = |ago| young_enough("set", now - ago, "x", hours(24), now);
+        let old = judged(hours(72)).expect_err("too old").to_string();
+        assert!(old.contains("3 days ago"), "{old}");
+        assert!(judged(hours(23)).is_ok() && judged(SignedDuration::from_mins(-4)).is_ok());
+        assert!(matches!(judged(hours(-1)), Err(DateError::Future { .. })));
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! What lies in a store, and the index of a snapshot.
 //!
 //! `recovery-drill-store.json` (settings, salt), `parts/<name>.<sha256 of what is stored>`, `snapshots/<id>.json` (the index),
-//! `verified/<id>.json` (the last time that it was read back), `uploads/<id>.json` and `pruning.json` (under way). An index can
-//! be listed and pruned without a key; what it says of files and rows is sealed like a part.
+//! `verified/<id>.json` (the last time that it was read back), `uploads/<id>.<random>.json` and `prunings/<random>.json` (under
+//! way). An index can be listed and pruned without a key; what it says of files and rows is sealed like a part.
 
-use crate::address::{AccessError, Store, is_id};
-use crate::sealing::sha256;
+use crate::access::AccessError;
+use crate::address::is_id;
+use crate::objects::Store;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use recovery_drills::deployment::Service;
+use recovery_drills::evidence::sha256;
 use recovery_drills::snapshot::manifest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -25,8 +27,8 @@ pub const SNAPSHOTS: &str = "snapshots";
 pub const VERIFIED: &str = "verified";
 /// Where uploads under way are.
 pub const UPLOADS: &str = "uploads";
-/// There while somebody prunes.
-pub const PRUNING: &str = "pruning.json";
+/// Where prunings under way are.
+pub const PRUNINGS: &str = "prunings";
 /// Largest index: half a million parts, 128 GiB of databases.
 pub const INDEX_BYTES: u64 = 128 << 20;
 /// Largest of the small objects.
@@ -84,6 +86,8 @@ pub struct Settings {
 pub struct Checked {
     /// When.
     pub at: String,
+    /// The `whole` of the index that was read; the mark says nothing of another one in its place.
+    pub index: String,
     /// Whether everything was whole.
     pub whole: bool,
 }

@@ -1,7 +1,8 @@
 //! Which snapshots a store holds: those whose index is there.
 
-use crate::address::{AccessError, Store};
+use crate::access::AccessError;
 use crate::layout::{Checked, Index, LayoutError, SMALL_BYTES, SNAPSHOTS, Settings, VERIFIED};
+use crate::objects::Store;
 
 /// One snapshot of a store.
 #[derive(Debug)]
@@ -29,31 +30,32 @@ impl Entry {
 pub async fn list(store: &Store) -> Result<Vec<Entry>, LayoutError> {
     Settings::read(store).await?;
     let mut entries = Vec::new();
-    for (name, _) in store.names(SNAPSHOTS).await? {
-        let Some(id) = name.strip_suffix(".json") else { continue };
+    for listed in store.names(SNAPSHOTS).await? {
+        let Some(id) = listed.name.strip_suffix(".json") else {
+            continue;
+        };
         let index = match Index::read(store, id).await {
             // Removed since it was listed.
             Err(LayoutError::Access(AccessError::Missing { .. })) => continue,
             Err(LayoutError::Access(error @ AccessError::Failed { .. })) => return Err(error.into()),
             index => index,
         };
-        let later = match store.read(&format!("{VERIFIED}/{id}.json"), SMALL_BYTES).await {
-            // A mark that cannot be read speaks for nothing.
-            Ok(text) => Some(serde_json::from_slice(&text).unwrap_or(Checked {
-                at: String::new(),
-                whole: false,
-            })),
-            Err(AccessError::Missing { .. }) => None,
+        let checked = match store.read(&format!("{VERIFIED}/{id}.json"), SMALL_BYTES).await {
+            // A mark that cannot be read, or is of another index, speaks for nothing.
+            Ok(text) => serde_json::from_slice(&text)
+                .ok()
+                .filter(|checked: &Checked| index.as_ref().is_ok_and(|index| index.whole == checked.index)),
+            Err(AccessError::Missing { .. }) => index.as_ref().ok().map(|index| Checked {
+                at: index.stored_at.clone(),
+                index: index.whole.clone(),
+                whole: true,
+            }),
             Err(error) => return Err(error.into()),
         };
-        let at_first = index.as_ref().ok().map(|index| Checked {
-            at: index.stored_at.clone(),
-            whole: true,
-        });
         entries.push(Entry {
             id: id.to_owned(),
             index,
-            checked: later.or(at_first),
+            checked,
         });
     }
     Ok(entries)

@@ -3,16 +3,21 @@
 //! Never the last snapshot that was whole when it was read back; no part while an upload may still need it, and none at all
 //! while one index cannot be read, since nobody knows which parts it names.
 
-use crate::address::{AccessError, Store};
-use crate::layout::{LayoutError, PARTS, PRUNING, SMALL_BYTES, UPLOADS, UnderWay, VERIFIED, index_key, part_name};
+use crate::access::AccessError;
+use crate::layout::{LayoutError, PARTS, PRUNINGS, SNAPSHOTS, Settings, UPLOADS, VERIFIED, index_key, part_name};
 use crate::list::{Entry, list};
-use crate::put::written;
+use crate::mark::{Mark, written};
+use crate::objects::Store;
+use crate::put::AT_ONCE;
 use crate::retention::Retention;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 
-/// An upload that began longer ago was given up.
-const UPLOAD_LIMIT: SignedDuration = SignedDuration::from_hours(24);
+/// An upload that last wrote its mark longer ago was given up; so was a pruning.
+const GIVEN_UP: SignedDuration = SignedDuration::from_hours(24);
+/// So many parts are removed before the mark is looked after.
+const PARTS_A_ROUND: usize = 256;
 
 /// Why nothing, or not everything, was removed.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +27,9 @@ pub enum PruneError {
         "no rule of retention; give --keep-last N, --keep-daily N or another, or [snapshots] retention in the environment file"
     )]
     NoRule,
+    /// Somebody removed the mark of this pruning.
+    #[error("somebody removed the mark of this pruning at once; nothing was removed, try again")]
+    Unmarked,
     /// The store could not be used.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -84,8 +92,14 @@ pub async fn plan(store: &Store, retention: &Retention, now: Timestamp) -> Resul
         .filter_map(|entry| entry.index.as_ref().ok())
         .flat_map(|index| &index.parts)
         .collect();
-    let mut parts = store.names(PARTS).await?;
-    parts.retain(|(name, _)| part_name(name).is_some() && !named.contains(name));
+    let listed = store
+        .names(PARTS)
+        .await?
+        .into_iter()
+        .map(|part| (part.name, part.bytes));
+    let mut parts: Vec<(String, u64)> = listed
+        .filter(|(name, _)| part_name(name).is_some() && !named.contains(name))
+        .collect();
     let (under_way, abandoned) = uploads(store, now).await?;
     let unreadable = entries.iter().find(|entry| entry.index.is_err());
     let spared = match (unreadable, under_way) {
@@ -94,7 +108,7 @@ pub async fn plan(store: &Store, retention: &Retention, now: Timestamp) -> Resul
             entry.id
         )),
         (None, Some(since)) => Some(format!(
-            "an upload is under way, or was broken off, since {since}; it is given up after 24 h"
+            "an upload is under way, or was broken off, last seen {since}; it is given up after 24 h"
         )),
         (None, None) => None,
     };
@@ -138,27 +152,22 @@ fn fates(entries: &[Entry], retention: &Retention) -> Vec<Fate> {
     entries.iter().map(fate).collect()
 }
 
-/// Since when an upload is under way, and the marks of those that were given up.
+/// When an upload under way last said so, and the marks of what was given up.
 async fn uploads(store: &Store, now: Timestamp) -> Result<(Option<String>, Vec<String>), AccessError> {
     let (mut under_way, mut abandoned) = (None, Vec::new());
-    for (name, _) in store.names(UPLOADS).await? {
-        let key = format!("{UPLOADS}/{name}");
-        let text = match store.read(&key, SMALL_BYTES).await {
-            Ok(text) => text,
-            Err(AccessError::Missing { .. }) => continue,
-            Err(error) => return Err(error),
-        };
-        let mark: Option<UnderWay> = serde_json::from_slice(&text).ok();
-        let since = mark.and_then(|mark| Some((mark.since.parse::<Timestamp>().ok()?, mark.since)));
-        match since {
-            Some((at, since)) if now.duration_since(at) < UPLOAD_LIMIT => under_way = Some(since),
-            _ => abandoned.push(key),
+    for folder in [UPLOADS, PRUNINGS] {
+        for listed in store.names(folder).await? {
+            if now.duration_since(listed.at) >= GIVEN_UP {
+                abandoned.push(format!("{folder}/{}", listed.name));
+            } else if folder == UPLOADS {
+                under_way = Some(written(listed.at));
+            }
         }
     }
     Ok((under_way, abandoned))
 }
 
-/// Removes what a plan made at this moment says, and returns that plan.
+/// Removes what a plan made at this moment says, and returns that plan. What is old is told by the clock of the store.
 ///
 /// # Errors
 /// [`PruneError`]; indexes go before parts, so that what is left of a broken run is never a snapshot with a hole.
@@ -166,29 +175,42 @@ pub async fn prune(store: &Store, retention: &Retention, now: Timestamp) -> Resu
     if retention.is_empty() {
         return Err(PruneError::NoRule);
     }
+    // Before a mark is left in a folder or bucket that is no store.
+    Settings::read(store).await?;
+    let mut mark = Mark::new(store, PRUNINGS, "", now);
     // Ours first, then a look at uploads; whoever uploads does it the other way round, so one of both sees the other.
-    let mark = UnderWay { since: written(now) };
-    store
-        .write(PRUNING, serde_json::to_vec(&mark).unwrap_or_default())
-        .await?;
-    let pruned = perform(store, retention, now).await;
-    let unmarked = store.remove(PRUNING).await;
+    mark.write().await?;
+    let pruned = perform(&mut mark, retention).await;
+    let unmarked = mark.remove().await;
     let plan = pruned?;
     unmarked?;
     Ok(plan)
 }
 
-async fn perform(store: &Store, retention: &Retention, now: Timestamp) -> Result<Plan, PruneError> {
+async fn perform(mark: &mut Mark<'_>, retention: &Retention) -> Result<Plan, PruneError> {
+    let store = mark.store;
+    let now = mark.at().await?.ok_or(PruneError::Unmarked)?;
+    let first = plan(store, retention, now).await?;
+    for key in &first.abandoned {
+        store.remove(key).await?;
+    }
+    // Listed again: an upload that was taken for given up and ended just now is a snapshot. See `put`.
     let plan = plan(store, retention, now).await?;
     for id in plan.removed() {
+        mark.keep().await?;
         store.remove(&index_key(id)).await?;
         store.remove(&format!("{VERIFIED}/{id}.json")).await?;
     }
-    for (name, _) in &plan.parts {
-        store.remove(&format!("{PARTS}/{name}")).await?;
+    for folder in [PARTS, SNAPSHOTS, VERIFIED, UPLOADS, PRUNINGS] {
+        store.sweep(folder, GIVEN_UP.unsigned_abs())?;
     }
-    for key in &plan.abandoned {
-        store.remove(key).await?;
+    for parts in plan.parts.chunks(PARTS_A_ROUND) {
+        mark.keep().await?;
+        stream::iter(parts)
+            .map(|(name, _)| async move { store.remove(&format!("{PARTS}/{name}")).await })
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
     }
     Ok(plan)
 }

@@ -1,17 +1,21 @@
 //! Puts a snapshot into a store: parts that are not there yet, each read back, and the index last.
 //!
 //! A part that is there is not sent again, whether another snapshot has it or an upload that was broken off; it is read back
-//! all the same, and sent again if it is damaged.
+//! all the same, and sent again if it is damaged. Uploads and prunings see each other by marks, whose age is told by the clock
+//! of the store.
 
-use crate::address::{AccessError, Store};
+use crate::access::AccessError;
 use crate::layout::{
-    Contents, Index, LayoutError, PART_BYTES, PARTS, PRUNING, SMALL_BYTES, Settings, StoredFile, UPLOADS, UnderWay,
-    file_names, index_key, part_name,
+    Contents, Index, LayoutError, PART_BYTES, PARTS, Settings, StoredFile, UPLOADS, file_names, index_key, part_name,
 };
-use crate::sealing::{Lock, Naming, OVERHEAD, SealError, hex, open, seal, sha256};
+use crate::mark::{Mark, pruning, written};
+use crate::objects::Store;
+use crate::sealing::{Lock, Naming, OVERHEAD, SealError, open, seal};
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+use recovery_drills::evidence::sha256;
+use recovery_drills::snapshot::copying::hex;
 use recovery_drills::snapshot::manifest::Manifest;
 use recovery_drills::snapshot::verify;
 use recovery_drills::snapshot::verify::VerifyError;
@@ -23,8 +27,6 @@ use std::path::{Path, PathBuf};
 
 /// How many parts are on their way at once.
 pub(crate) const AT_ONCE: usize = 8;
-/// A pruning that began longer ago was broken off.
-const PRUNING_LIMIT: SignedDuration = SignedDuration::from_hours(1);
 
 /// Why a snapshot was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +76,38 @@ pub enum PutError {
         key: String,
     },
     /// Somebody prunes it.
-    #[error("{store} is being pruned since {since}; try again when that is done")]
+    #[error("{store} is being pruned, last seen {at}; try again when that is done")]
     Pruning {
         /// The store.
         store: String,
-        /// Since when.
-        since: String,
+        /// When it last said so.
+        at: String,
+    },
+    /// Somebody took this upload for given up.
+    #[error("somebody who pruned {store} took this upload for given up; the snapshot was not stored, try again")]
+    GivenUp {
+        /// The store.
+        store: String,
+    },
+    /// Another snapshot has its name.
+    #[error("{store} has another snapshot of that very moment ({id}); the snapshot was not stored, take another")]
+    Taken {
+        /// The store.
+        store: String,
+        /// Its name.
+        id: String,
+    },
+    /// All parts are there, and the store did not say whether the index is.
+    #[error(
+        "all parts of {id} are in {store}, but whether the snapshot counts is not known; ask `snapshot list` when it answers"
+    )]
+    Unconfirmed {
+        /// The store.
+        store: String,
+        /// Its name.
+        id: String,
+        /// What went wrong.
+        source: Box<LayoutError>,
     },
 }
 
@@ -105,18 +133,14 @@ pub struct Stored {
     pub sent: usize,
     /// Bytes that were sent.
     pub sent_bytes: u64,
+    /// Why the mark of this upload could not be removed, if so: until it is old, prune removes no part.
+    pub marked: Option<String>,
 }
 
 /// The id of a snapshot taken at that time.
 #[must_use]
 pub fn id_of(taken_at: Timestamp) -> String {
     taken_at.strftime("%Y-%m-%dT%H-%M-%S-%3fZ").to_string()
-}
-
-/// RFC 3339 UTC with milliseconds.
-#[must_use]
-pub fn written(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
 /// Stores the snapshot of a folder; the store is made if it is not there yet.
@@ -129,37 +153,40 @@ pub async fn put(store: &Store, folder: &Path, how: &How) -> Result<Stored, PutE
         taken_at: verified.manifest.taken_at.clone(),
     })?;
     let settings = Settings::read_or_make(store, how.salt.clone()).await?;
-    let id = id_of(taken);
+    let mut mark = Mark::new(store, UPLOADS, &format!("{}.", id_of(taken)), how.now);
     // Ours first, then a look at theirs; whoever prunes does it the other way round, so one of both sees the other.
-    let mark = format!("{UPLOADS}/{id}.json");
-    let under_way = UnderWay {
-        since: written(how.now),
-    };
-    store
-        .write(&mark, serde_json::to_vec(&under_way).unwrap_or_default())
-        .await?;
-    let stored = put_marked(store, folder, how, &settings, &verified.manifest, id).await;
-    if stored.is_ok() {
-        store.remove(&mark).await?;
+    mark.write().await?;
+    let stored = put_marked(&mut mark, folder, how, &settings, &verified.manifest, id_of(taken)).await;
+    match stored {
+        Ok(stored) => Ok(Stored {
+            marked: mark.remove().await.err().map(|error| error.to_string()),
+            ..stored
+        }),
+        Err(error @ (PutError::Pruning { .. } | PutError::Changed { .. } | PutError::Taken { .. })) => {
+            // Nothing of it will be needed. A mark that stays only spares parts for a day.
+            let _ = mark.remove().await;
+            Err(error)
+        }
+        // What was sent is for the next try, so the mark stays.
+        Err(error) => Err(error),
     }
-    stored
 }
 
 async fn put_marked(
-    store: &Store,
+    mark: &mut Mark<'_>,
     folder: &Path,
     how: &How,
     settings: &Settings,
     manifest: &Manifest,
     id: String,
 ) -> Result<Stored, PutError> {
-    if let Some(since) = pruning(store, how.now).await? {
+    let store = mark.store;
+    if let Some(at) = pruning(mark).await? {
         return Err(PutError::Pruning {
             store: store.shown().to_owned(),
-            since,
+            at: written(at),
         });
     }
-    let naming = naming(settings, manifest, how);
     let mut index = Index::new(
         id,
         manifest.taken_at.clone(),
@@ -167,15 +194,15 @@ async fn put_marked(
         how.lock.as_ref().map(Lock::name),
     );
     let mut there: HashMap<String, Vec<String>> = HashMap::new();
-    for (name, _) in store.names(PARTS).await? {
-        if let Some((content, _)) = part_name(&name) {
-            there.entry(content.to_owned()).or_default().push(name.clone());
+    for listed in store.names(PARTS).await? {
+        if let Some((content, _)) = part_name(&listed.name) {
+            there.entry(content.to_owned()).or_default().push(listed.name.clone());
         }
     }
     let mut sender = Sender {
         store,
         how,
-        naming,
+        naming: naming(settings, manifest, how),
         there,
         places: BTreeMap::new(),
         parts: Vec::new(),
@@ -185,7 +212,7 @@ async fn put_marked(
     };
     let mut files = Vec::new();
     for name in file_names() {
-        let file = sender.file(&folder.join(name), name).await?;
+        let file = sender.file(&folder.join(name), name, mark).await?;
         let stated = manifest
             .services
             .iter()
@@ -203,44 +230,70 @@ async fn put_marked(
     index.stored_bytes = sender.stored_bytes;
     let contents = serde_json::to_vec(&Contents { files }).unwrap_or_default();
     index.enclose(&seal(&contents, how.lock.as_ref())?);
-    let key = index_key(&index.id);
-    store.create(&key, index.text().into_bytes()).await?;
-    let back = Index::read(store, &index.id).await?;
-    if back.text() != index.text() {
-        return Err(PutError::ReadBack {
-            store: store.shown().to_owned(),
-            key,
-        });
-    }
+    let index = commit(mark, &index).await?;
     Ok(Stored {
-        index: back,
+        index,
         sent: sender.sent,
         sent_bytes: sender.sent_bytes,
+        marked: None,
     })
 }
 
-/// Since when somebody prunes the store, if somebody does.
-async fn pruning(store: &Store, now: Timestamp) -> Result<Option<String>, AccessError> {
-    let text = match store.read(PRUNING, SMALL_BYTES).await {
-        Ok(text) => text,
-        Err(AccessError::Missing { .. }) => return Ok(None),
-        Err(error) => return Err(error),
+/// Writes the index: from here on the snapshot counts. What comes back is what was written.
+async fn commit(mark: &Mark<'_>, index: &Index) -> Result<Index, PutError> {
+    let (store, key) = (mark.store, index_key(&index.id));
+    let unconfirmed = |source: LayoutError| PutError::Unconfirmed {
+        store: store.shown().to_owned(),
+        id: index.id.clone(),
+        source: Box::new(source),
     };
-    let since = serde_json::from_slice::<UnderWay>(&text).ok().map(|mark| mark.since);
-    let at = since.as_ref().and_then(|since| since.parse::<Timestamp>().ok());
-    Ok(since.filter(|_| at.is_some_and(|at| now.duration_since(at) < PRUNING_LIMIT)))
+    let was_there = match store.create(&key, index.text().into_bytes()).await {
+        Ok(()) => false,
+        // Ours, if the answer to a first try was lost.
+        Err(AccessError::Exists { .. }) => true,
+        Err(error @ AccessError::Failed { .. }) => return Err(unconfirmed(error.into())),
+        Err(error) => return Err(error.into()),
+    };
+    let back = Index::read(store, &index.id).await;
+    let back = match back {
+        Ok(back) if back.text() == index.text() => back,
+        Err(LayoutError::Access(error)) => return Err(unconfirmed(error.into())),
+        _ if was_there => {
+            return Err(PutError::Taken {
+                store: store.shown().to_owned(),
+                id: index.id.clone(),
+            });
+        }
+        Ok(_) | Err(_) => {
+            store.remove(&key).await?;
+            return Err(PutError::ReadBack {
+                store: store.shown().to_owned(),
+                key,
+            });
+        }
+    };
+    // Whoever prunes removes the marks of uploads that it takes for given up first, and lists the indexes after that: an index
+    // that was written while its mark was there is seen.
+    if !mark.is_there().await.map_err(|error| unconfirmed(error.into()))? {
+        store.remove(&key).await?;
+        return Err(PutError::GivenUp {
+            store: store.shown().to_owned(),
+        });
+    }
+    Ok(back)
 }
 
+/// Who it is encrypted to is part of the key: what only an older recipient can open is not taken for the same.
 fn naming(settings: &Settings, manifest: &Manifest, how: &How) -> Naming {
-    match (&how.lock, &how.naming_secret) {
-        (None, _) => Naming::Content,
-        (Some(_), Some(secret)) => Naming::keyed(&settings.salt, &[b"secret", secret.as_bytes()]),
-        (Some(_), None) => {
-            let files = manifest.services.iter().flat_map(|part| &part.files);
-            let hashes: Vec<&[u8]> = files.map(|file| file.sha256.as_bytes()).collect();
-            Naming::keyed(&settings.salt, &hashes)
-        }
+    let Some(lock) = &how.lock else { return Naming::Content };
+    let recipient = lock.name();
+    if let Some(secret) = &how.naming_secret {
+        return Naming::keyed(&settings.salt, &[recipient.as_bytes(), b"secret", secret.as_bytes()]);
     }
+    let files = manifest.services.iter().flat_map(|part| &part.files);
+    let hashes = files.map(|file| file.sha256.as_bytes());
+    let from: Vec<&[u8]> = std::iter::once(recipient.as_bytes()).chain(hashes).collect();
+    Naming::keyed(&settings.salt, &from)
 }
 
 struct Sender<'a> {
@@ -266,7 +319,7 @@ struct Kept {
 
 impl Sender<'_> {
     /// Sends what is new of a file.
-    async fn file(&mut self, path: &Path, name: &str) -> Result<StoredFile, PutError> {
+    async fn file(&mut self, path: &Path, name: &str, mark: &mut Mark<'_>) -> Result<StoredFile, PutError> {
         let failed = |source| PutError::Read {
             path: path.to_owned(),
             source,
@@ -274,6 +327,7 @@ impl Sender<'_> {
         let mut file = File::open(path).map_err(failed)?;
         let (mut hash, mut bytes, mut order, mut at_end) = (Sha256::new(), 0, Vec::new(), false);
         while !at_end {
+            mark.keep().await?;
             let mut batch = Vec::new();
             while batch.len() < AT_ONCE && !at_end {
                 let mut content = Vec::new();
@@ -358,5 +412,46 @@ impl Sender<'_> {
             bytes: sealed.len() as u64,
             was_sent: true,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::parse;
+    use crate::client::Patience;
+
+    fn store(folder: &Path) -> Store {
+        let address = parse(&folder.join("store").display().to_string()).expect("an address");
+        Store::prepare(&address).expect("made");
+        Store::open(&address, Vec::new(), Patience::default()).expect("opened")
+    }
+
+    fn index(bytes: u64) -> Index {
+        let mut index = Index::new(
+            "2026-11-22T02-00-00-000Z".to_owned(),
+            "t".to_owned(),
+            "t".to_owned(),
+            None,
+        );
+        index.bytes = bytes;
+        index
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_mark_somebody_removed_does_not_become_a_snapshot() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = store(folder.path());
+        let mut mark = Mark::new(&store, UPLOADS, "", Timestamp::UNIX_EPOCH);
+        let given_up = commit(&mark, &index(1)).await;
+        assert!(matches!(given_up, Err(PutError::GivenUp { .. })), "{given_up:?}");
+        assert!(store.names("snapshots").await.expect("listed").is_empty());
+        mark.write().await.expect("marked");
+        commit(&mark, &index(1)).await.expect("stored");
+        // As after a first try whose answer was lost; another snapshot of that name is none of ours.
+        commit(&mark, &index(1)).await.expect("stored already");
+        let taken = commit(&mark, &index(2)).await;
+        assert!(matches!(taken, Err(PutError::Taken { .. })), "{taken:?}");
+        assert_eq!(Index::read(&store, &index(1).id).await.expect("read").bytes, 1);
     }
 }

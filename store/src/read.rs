@@ -3,16 +3,21 @@
 //! Nothing that a store says is believed: names, sizes and hashes are checked before anything is written, parts cannot grow
 //! past their size, and files go into a new private folder that gets its name only when it is a whole snapshot.
 
-use crate::address::{AccessError, LATEST, Store};
+use crate::access::AccessError;
+use crate::address::{LATEST, is_id};
 use crate::layout::{
     Checked, Contents, INDEX_BYTES, Index, LayoutError, PART_BYTES, PARTS, SNAPSHOTS, Settings, StoredFile, VERIFIED,
     damaged, index_key, part_name,
 };
-use crate::put::{AT_ONCE, written};
-use crate::sealing::{OVERHEAD, Opener, SealError, hex, open, sha256};
+use crate::mark::written;
+use crate::objects::Store;
+use crate::put::AT_ONCE;
+use crate::sealing::{OVERHEAD, Opener, SealError, open};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use jiff::Timestamp;
+use recovery_drills::evidence::sha256;
+use recovery_drills::snapshot::copying::hex;
 use recovery_drills::snapshot::verify as verify_folder;
 use recovery_drills::snapshot::verify::VerifyError;
 use sha2::{Digest as _, Sha256};
@@ -129,7 +134,9 @@ pub async fn resolve(store: &Store, id: Option<&str>) -> Result<String, ReadErro
         .names(SNAPSHOTS)
         .await?
         .into_iter()
-        .filter_map(|(name, _)| Some(name.strip_suffix(".json")?.to_owned()))
+        .filter_map(|listed| Some(listed.name.strip_suffix(".json")?.to_owned()))
+        // Whatever else lies there is no snapshot, and not the newest.
+        .filter(|id| is_id(id))
         .collect();
     let wanted = id.unwrap_or(LATEST);
     if wanted != LATEST && ids.iter().any(|id| id == wanted) {
@@ -195,7 +202,9 @@ pub async fn restore(store: &Store, id: &str, opener: Option<&Opener>, to: &Path
     if to.symlink_metadata().is_ok() {
         return Err(ReadError::Exists { path: to.to_owned() });
     }
-    fs::rename(unfinished.keep(), to).map_err(failed(to))?;
+    fs::rename(unfinished.path(), to).map_err(failed(to))?;
+    // Under its name now, so nothing is left to be removed.
+    let _: PathBuf = unfinished.keep();
     File::open(parent)
         .and_then(|folder| folder.sync_all())
         .map_err(failed(parent))?;
@@ -207,7 +216,9 @@ pub async fn restore(store: &Store, id: &str, opener: Option<&Opener>, to: &Path
 /// # Errors
 /// [`ReadError`].
 pub async fn verify(store: &Store, id: &str, opener: Option<&Opener>, now: Timestamp) -> Result<Whole, ReadError> {
-    let looked = look(store, id, opener).await;
+    let index = Index::read(store, id).await?;
+    let of = index.whole.clone();
+    let looked = look(store, index, opener).await;
     let whole = match &looked {
         Ok(_) => true,
         Err(ReadError::Damaged { .. } | ReadError::Layout(LayoutError::Damaged { .. })) => false,
@@ -216,6 +227,7 @@ pub async fn verify(store: &Store, id: &str, opener: Option<&Opener>, now: Times
     };
     let checked = Checked {
         at: written(now),
+        index: of,
         whole,
     };
     let told = store
@@ -229,8 +241,7 @@ pub async fn verify(store: &Store, id: &str, opener: Option<&Opener>, now: Times
     Ok(whole)
 }
 
-async fn look(store: &Store, id: &str, opener: Option<&Opener>) -> Result<Whole, ReadError> {
-    let index = Index::read(store, id).await?;
+async fn look(store: &Store, index: Index, opener: Option<&Opener>) -> Result<Whole, ReadError> {
     let mut problems = Vec::new();
     let mut stored_bytes = 0;
     let mut read = stream::iter(&index.parts)

@@ -7,6 +7,8 @@
 
 use age::x25519::{Identity, Recipient};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use recovery_drills::evidence::sha256;
+use recovery_drills::snapshot::copying::hex;
 use ruzstd::decoding::StreamingDecoder;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use sha2::{Digest as _, Sha256};
@@ -94,18 +96,6 @@ impl Opener {
         }
         Ok(Opener(keys))
     }
-}
-
-/// Lower-case hexadecimal of a SHA-256.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How parts are named.

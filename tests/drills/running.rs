@@ -29,6 +29,7 @@ pub(crate) fn request(seed: u64) -> (DrillRequest, TempDir) {
         drill: "backup-restore".to_owned(),
         environment,
         from: None,
+        given: Default::default(),
         attached: None,
         enclosing: None,
         consent: Default::default(),

@@ -5,6 +5,7 @@ use crate::test::REQUIRE;
 use crate::{attached, containers};
 use recovery_drills::drills::attached::resume;
 use recovery_drills::drills::context::{broken_runs, chain, clean_broken_run};
+use recovery_drills::drills::intake::broken_intakes;
 use recovery_drills::drills::{reference, started};
 use recovery_drills::runtime::ports;
 use std::path::Path;
@@ -139,6 +140,23 @@ pub(crate) fn run(options: &Options) -> ExitCode {
                 false,
                 &format!("a broken run left files in {}", run.display()),
                 "remove them with `cargo xtask doctor --clean`",
+            );
+        }
+    }
+    for left in broken_intakes(&reference::runs_folder()) {
+        if options.clean {
+            match std::fs::remove_dir_all(&left) {
+                Ok(()) => println!(
+                    "ok   removed the backup that a killed command left in {}",
+                    left.display()
+                ),
+                Err(error) => say(false, &format!("the backup in {}", left.display()), &error.to_string()),
+            }
+        } else {
+            say(
+                false,
+                &format!("a killed command left a backup in {}", left.display()),
+                "remove it with `cargo xtask doctor --clean`",
             );
         }
     }

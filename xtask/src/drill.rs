@@ -181,6 +181,10 @@ fn one(options: &Options, name: &str) -> Result<Option<Evidence>, (ExitCode, Str
     let given = given.transpose()?;
     let from = given.as_ref().map(|given| given.path.as_path());
     let mut request = request(options, name, from).map_err(|message| (ExitCode::Usage, message))?;
+    request.given = given
+        .as_ref()
+        .map(|given| given.rules(options.max_age))
+        .unwrap_or_default();
     if request.environment.is_in_containers() && !containers::BUILT_IN {
         return Ok(None);
     }
@@ -343,6 +347,7 @@ impl Subject<'_> {
             drill: "backup-restore".to_owned(),
             environment,
             from: self.from.map(Path::to_owned),
+            given: Default::default(),
             attached,
             enclosing,
             consent: Consent::default(),

@@ -3,7 +3,8 @@
 use crate::exit::ExitCode;
 use crate::outcome::{self, Began};
 use crate::progress::Lines;
-use crate::{containers, drill, github, refuse};
+use crate::snapshot::Identity;
+use crate::{containers, drill, github, given, refuse};
 use recovery_drills::cadence::collect::detection_summary;
 use recovery_drills::drills::context::{DrillRequest, Progress, Quiet, broken_runs, clean_broken_run};
 use recovery_drills::drills::detection::{self, Campaign};
@@ -13,7 +14,7 @@ use recovery_drills::evidence::{
 };
 use recovery_drills::faults::catalogue::{Catalogue, Wanted};
 use recovery_drills::report::github::shown;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Budget of the recovery time in every trial, in milliseconds.
 const RTO_LIMIT_MS: u64 = 10_000;
@@ -56,9 +57,11 @@ pub(crate) struct Options {
     /// How the services run [default: as the environment says]
     #[arg(long, value_parser = ["process", "container"])]
     runtime: Option<String>,
-    /// This snapshot or plain backup plays the source: faults go into copies of it
+    /// This plays the source, and faults go into copies of it: a snapshot, a plain backup (folder or tar), STORE or STORE/ID
     #[arg(long)]
     from: Option<PathBuf>,
+    #[command(flatten)]
+    identity: Identity,
     /// With --from: a bus identity file with the agents' private keys
     #[arg(long, requires = "from")]
     keys: Option<PathBuf>,
@@ -105,11 +108,22 @@ pub(crate) fn run(options: Options) -> ExitCode {
         }
         return ExitCode::Pass;
     }
-    let mut request = match request(&options) {
+    // Kept to the end: clean runs begin with it again.
+    let given = options
+        .from
+        .as_deref()
+        .map(|from| given::local(from, options.identity.file.as_deref(), None));
+    let given = match given.transpose() {
+        Ok(given) => given,
+        Err((code, message)) => return refuse(code, &message),
+    };
+    let from = given.as_ref().map(|given| given.path.as_path());
+    let mut request = match request(&options, from) {
         Ok(request) => request,
         Err(message) => return refuse(ExitCode::Usage, &message),
     };
     if request.environment.is_in_containers() && !containers::BUILT_IN {
+        drop(given);
         return containers::run_again();
     }
     let runtime = match drill::runtime() {
@@ -159,7 +173,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
     }
 }
 
-fn request(options: &Options) -> Result<DrillRequest, String> {
+fn request(options: &Options, from: Option<&Path>) -> Result<DrillRequest, String> {
     let forced_pass = match &options.force_pass {
         None => None,
         Some(name) => Some(CheckId::parse(name).ok_or_else(|| {
@@ -170,7 +184,7 @@ fn request(options: &Options) -> Result<DrillRequest, String> {
     let subject = drill::Subject {
         environment: options.environment.as_deref(),
         environments: &options.environments,
-        from: options.from.as_deref(),
+        from,
         keys: options.keys.as_deref(),
         directory_identity: options.directory_identity.as_deref(),
         runtime: options.runtime.as_deref(),

@@ -64,7 +64,7 @@ impl Defaults {
 pub(crate) struct Create {
     /// Folder with both database files, and their -wal where there is one; read as bytes only
     #[arg(long)]
-    from: PathBuf,
+    pub(crate) from: PathBuf,
     /// Folder of the new snapshot, which must not exist; or a store: file:FOLDER, s3://BUCKET/PREFIX
     #[arg(long, required_unless_present = "environment")]
     to: Option<String>,

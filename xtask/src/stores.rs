@@ -5,22 +5,29 @@
 use crate::exit::ExitCode;
 use crate::snapshot::{Create, Prune, Restore, Verify, take};
 use crate::{drill, refuse};
+use recovery_drills::drills::intake::Intake;
 use recovery_drills::drills::reference;
 use recovery_drills::evidence::Secrets;
-use recovery_drills_store::address::{AccessError, Address, Patience, Store, parse};
+use recovery_drills::snapshot::dated;
+use recovery_drills_store::access::AccessError;
+use recovery_drills_store::address::{Address, parse};
+use recovery_drills_store::client::Patience;
 use recovery_drills_store::layout::{Index, LayoutError};
 use recovery_drills_store::list::list as entries;
+use recovery_drills_store::objects::Store;
 use recovery_drills_store::prune::{Plan, PruneError, plan as plan_pruning, prune as perform_pruning};
 use recovery_drills_store::put::{How, PutError, put};
 use recovery_drills_store::read::{ReadError, resolve, restore as get, verify as read_back};
 use recovery_drills_store::retention::Retention;
 use recovery_drills_store::sealing::{Lock, Opener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// A secret of the taking machine, which names the parts of encrypted snapshots.
 const NAMING_SECRET: &str = "DRILLS_STORE_NAMING_SECRET";
 /// What may never be printed.
-const SECRETS: [&str; 4] = [
+const SECRETS: [&str; 5] = [
+    "AWS_PROXY_URL",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
@@ -104,12 +111,25 @@ fn of_store(text: &str) -> Result<Address, Failure> {
     }
 }
 
+/// Largest identity file, in bytes.
+const IDENTITY_BYTES: u64 = 1 << 20;
+
 fn opener(file: Option<&Path>) -> Result<Option<Opener>, Failure> {
     let Some(path) = file else { return Ok(None) };
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let message = format!("cannot read the identity file {}: {error}", path.display());
+    let unusable = |what: String| {
+        let message = format!("cannot use the identity file {}: {what}", path.display());
         (ExitCode::Usage, message)
-    })?;
+    };
+    let metadata = std::fs::metadata(path).map_err(|error| unusable(error.to_string()))?;
+    // A pipe or a device may have no end, and is no file that somebody keeps a key in.
+    if !metadata.is_file() || metadata.len() > IDENTITY_BYTES {
+        return Err(unusable("it is no file of age-keygen".to_owned()));
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(unusable(format!("others may read it (mode {mode:04o}); chmod 600 it")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
     let opener = Opener::parse(&text).map_err(|error| (ExitCode::Usage, format!("{}: {error}", path.display())))?;
     Ok(Some(opener))
 }
@@ -142,10 +162,11 @@ fn store_new(options: &Create, to: &str) -> Result<ExitCode, Failure> {
     let recipient = options.recipient.clone().or(settings.recipient);
     let lock = recipient.map(|text| Lock::parse(&text)).transpose();
     let lock = lock.map_err(|error| (ExitCode::Usage, told(&error)))?;
+    apart(&address, &options.from)?;
     Store::prepare(&address).map_err(|error| unusable(&error))?;
     let store = opened(&address)?;
-    let private = private_folder("storing")?;
-    let folder = private.path().join("snapshot");
+    let private = intake("storing")?;
+    let folder = private.folder().join("snapshot");
     take(options, &folder)?;
     let how = How {
         lock,
@@ -158,6 +179,8 @@ fn store_new(options: &Create, to: &str) -> Result<ExitCode, Failure> {
             let code = match &error {
                 PutError::Access(error) if error.is_usage() => ExitCode::Usage,
                 PutError::Layout(error) if layout(error) == ExitCode::Usage => ExitCode::Usage,
+                // Nobody knows whether it is stored.
+                PutError::Unconfirmed { .. } => ExitCode::Inconclusive,
                 // It was to be stored and is not.
                 _ => ExitCode::Fail,
             };
@@ -166,10 +189,14 @@ fn store_new(options: &Create, to: &str) -> Result<ExitCode, Failure> {
     })?;
     let index = &stored.index;
     println!("{}/{}", store.shown(), index.id);
+    if let Some(why) = &stored.marked {
+        eprintln!("the mark of this upload could not be removed, so prune removes no part for a day: {why}");
+    }
     eprintln!(
-        "stored and read back: {} of {} parts sent, {} bytes for {} bytes of files; {}",
+        "stored and read back: {} of {} parts sent, {} were there, {} bytes for {} bytes of files; {}",
         stored.sent,
         index.parts.len(),
+        index.parts.len() - stored.sent,
         stored.sent_bytes,
         index.bytes,
         index
@@ -180,17 +207,48 @@ fn store_new(options: &Create, to: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Pass)
 }
 
+/// A store in the folder of the databases, or above it, would put files among them.
+fn apart(address: &Address, from: &Path) -> Result<(), Failure> {
+    let (Some(store), Ok(from)) = (address.folder().map(resolved), from.canonicalize()) else {
+        return Ok(());
+    };
+    if !store.starts_with(&from) {
+        return Ok(());
+    }
+    let message = format!(
+        "the store {} lies in {}, where the databases are; name a store elsewhere, at best on another disk",
+        address.shown,
+        from.display()
+    );
+    Err((ExitCode::Usage, message))
+}
+
+/// A path without links, as far as it is there.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for there in path.ancestors() {
+        if let (Ok(there), Ok(rest)) = (there.canonicalize(), path.strip_prefix(there)) {
+            return there.join(rest);
+        }
+    }
+    path
+}
+
 /// A folder of this program's own that nobody else may enter.
-fn private_folder(what: &str) -> Result<tempfile::TempDir, Failure> {
+pub(crate) fn intake(what: &str) -> Result<Intake, Failure> {
     let runs = reference::runs_folder();
-    std::fs::create_dir_all(&runs)
-        .and_then(|()| {
-            tempfile::Builder::new()
-                .prefix(&format!(".{what}-"))
-                .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
-                .tempdir_in(&runs)
-        })
-        .map_err(|error| (ExitCode::Fail, format!("cannot write into {}: {error}", runs.display())))
+    Intake::new(&runs, what).map_err(|error| (ExitCode::Fail, format!("cannot write into {}: {error}", runs.display())))
+}
+
+/// Whether a stored snapshot is not older than it may be.
+pub(crate) fn young_enough(text: &str, index: &Index, limit: jiff::SignedDuration) -> Result<(), Failure> {
+    let taken = index.taken_at.parse().map_err(|_| {
+        let message = format!("{text}: {:?} is no time, so its age is not known", index.taken_at);
+        (ExitCode::Fail, message)
+    })?;
+    let what = format!("{text} ({})", index.id);
+    dated::young_enough(&what, taken, "its index", limit, jiff::Timestamp::now())
+        .map_err(|error| (ExitCode::Fail, error.to_string()))
 }
 
 /// `snapshot list`.
@@ -312,6 +370,7 @@ fn pruned(options: &Prune, text: &str) -> Result<ExitCode, Failure> {
         plan.map_err(|error| {
             let code = match &error {
                 PruneError::NoRule => ExitCode::Usage,
+                PruneError::Unmarked => ExitCode::Fail,
                 PruneError::Access(error) => access(error),
                 PruneError::Layout(error) => layout(error),
             };

@@ -56,8 +56,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("verify", &["deployment", "evidence", "snapshot", "report"]),
 ];
 
-/// The rooms of the library that the package `containers` may use.
-const CONTAINERS_USE: &[&str] = &["runtime", "drills"];
+/// Package beside the library → the rooms of the library that it may use.
+const PACKAGES: &[(&str, &[&str])] = &[
+    ("containers", &["runtime", "drills"]),
+    ("store", &["deployment", "evidence", "snapshot"]),
+];
+
+/// Library → the only places that may use it.
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("object_store", &["store/"]),
+    ("age", &["store/"]),
+    ("recovery_drills_store", &["store/tests/", "xtask/src/stores.rs"]),
+];
 
 /// Longest source file, in lines.
 const LONGEST_FILE: usize = 500;
@@ -174,9 +184,8 @@ fn source_rules(name: &Path, text: &str, found: &mut Vec<String>) {
         if !this_file && line.trim_start().starts_with("#[ignore") {
             found.push(format!("{shown}:{place}: an ignored test"));
         }
-        if name.starts_with("containers/src") {
-            library_rule(&shown.to_string(), place, line, found);
-        }
+        library_rule(name, place, line, found);
+        only_there(name, place, line, found);
         if let Some(room) = room_of(name) {
             import_rule(room, &shown.to_string(), place, line, found);
         }
@@ -193,15 +202,35 @@ fn room_of(name: &Path) -> Option<&str> {
         .map(|part| part.trim_end_matches(".rs"))
 }
 
-/// The package of the container engine runs services; it knows nothing of what is drilled.
-fn library_rule(shown: &str, place: usize, line: &str, found: &mut Vec<String>) {
+/// The packages beside the library know nothing of what they are not for: the engine of what is drilled, the store of drills.
+fn library_rule(name: &Path, place: usize, line: &str, found: &mut Vec<String>) {
+    let of_package = |(package, _): &&(&str, &[&str])| name.starts_with(Path::new(package).join("src"));
+    let Some((package, allowed)) = PACKAGES.iter().find(of_package) else {
+        return;
+    };
     let code = line.split("//").next().unwrap_or_default();
     for rest in code.split("recovery_drills::").skip(1) {
-        if !CONTAINERS_USE.iter().any(|room| rest.starts_with(room)) {
-            let allowed = CONTAINERS_USE.join(", ");
+        if !allowed.iter().any(|room| rest.starts_with(room)) {
+            let (shown, allowed) = (name.display(), allowed.join(", "));
             found.push(format!(
-                "{shown}:{place}: containers may use {allowed} of the library only"
+                "{shown}:{place}: {package} may use {allowed} of the library only"
             ));
+        }
+    }
+}
+
+/// The clients of stores are costly to build: one room has them, one command module has that room.
+fn only_there(name: &Path, place: usize, line: &str, found: &mut Vec<String>) {
+    let code = line.split("//").next().unwrap_or_default();
+    let shown = name.display().to_string();
+    for (library, places) in ONLY_IN {
+        let is_used = code.match_indices(&format!("{library}::")).any(|(at, _)| {
+            let before = code[..at].chars().next_back();
+            before.is_none_or(|c| !(c.is_alphanumeric() || c == '_'))
+        });
+        if is_used && !places.iter().any(|place| shown.starts_with(place)) && shown != "xtask/src/tidy.rs" {
+            let places = places.join(", ");
+            found.push(format!("{shown}:{place}: {library} is used in {places} only"));
         }
     }
 }
@@ -311,6 +340,29 @@ mod tests {
             &mut found,
         );
         assert_eq!(found.len(), 1, "{found:?}");
+    }
+
+    #[test]
+    fn a_store_that_knows_drills_and_a_client_of_stores_elsewhere_are_found() {
+        let problems = |name: &str, line: &str| {
+            let mut found = Vec::new();
+            source_rules(Path::new(name), &format!("//! x\n{line}\n"), &mut found);
+            found.len()
+        };
+        assert_eq!(problems("store/src/x.rs", "use recovery_drills::drills::reference;"), 1);
+        assert_eq!(problems("store/src/x.rs", "use recovery_drills::snapshot::verify;"), 0);
+        for (line, at_home) in [
+            ("use object_store::path::Path;", "store/src/x.rs"),
+            ("    age::encrypt(&key, text)", "store/tests/stores/x.rs"),
+            ("use recovery_drills_store::put::put;", "xtask/src/stores.rs"),
+        ] {
+            assert_eq!(problems(at_home, line), 0, "{line}");
+            assert_eq!(problems("xtask/src/given.rs", line), 1, "{line}");
+        }
+        assert_eq!(
+            problems("xtask/src/given.rs", "let storage::x = image::y; // age::x"),
+            0
+        );
     }
 
     #[test]

@@ -43,8 +43,13 @@ impl Copy<'_> {
         }
         if let Some(fault) = fault.filter(|fault| fault.stage == Stage::Snapshot) {
             let target = Target::snapshot(&self.snapshot, &self.folder);
-            if self.inject(fault, target, self.own_source()?, &mut outcome).is_none() {
-                return Ok(outcome);
+            match self.inject(fault, target, self.own_source()?, &mut outcome) {
+                Some(Injected { refused: None, .. }) => {}
+                Some(Injected { refused, .. }) => {
+                    self.nothing_to_judge(refused, &mut outcome);
+                    return Ok(outcome);
+                }
+                None => return Ok(outcome),
             }
         }
         if stage == Stage::RestoredFiles {
@@ -124,14 +129,20 @@ impl Copy<'_> {
         Ok(match sealed {
             Ok(sealed) => Some(sealed.manifest),
             Err(error) => {
-                outcome.refused = Some(chain(&error));
-                // Where no snapshot can be made, no row is in one, and every acknowledged write is lost.
-                outcome.failed.extend([CheckId::SnapshotSet, CheckId::Content]);
-                outcome.failed.extend(specimen.ledger.is_some().then_some(CheckId::Rpo));
-                outcome.alone = Some(BTreeSet::from([CheckId::SnapshotSet]));
+                self.nothing_to_judge(Some(chain(&error)), outcome);
                 None
             }
         })
+    }
+
+    /// Where there is no snapshot, no row is in one, and every acknowledged write is lost.
+    fn nothing_to_judge(&self, refused: Option<String>, outcome: &mut Outcome) {
+        outcome.refused = refused;
+        outcome.failed.extend([CheckId::SnapshotSet, CheckId::Content]);
+        outcome
+            .failed
+            .extend(self.specimen.ledger.is_some().then_some(CheckId::Rpo));
+        outcome.alone = Some(BTreeSet::from([CheckId::SnapshotSet]));
     }
 
     fn plausible(&self, not_before: Option<jiff::Timestamp>) -> snapshot_set::Plausible {

@@ -2,11 +2,12 @@
 
 use crate::sets::{files, taken};
 use crate::{ONE, ONE_ID, folder, in_folder, now, plainly};
+use recovery_drills::evidence::sha256;
 use recovery_drills_store::layout::PARTS;
 use recovery_drills_store::list::list;
 use recovery_drills_store::put::put;
 use recovery_drills_store::read::{ReadError, restore, verify};
-use recovery_drills_store::sealing::{seal, sha256};
+use recovery_drills_store::sealing::seal;
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -141,7 +142,7 @@ async fn a_part_under_another_content_is_found_where_its_stored_hash_holds() {
 }
 
 /// The index with its own hash computed again, as somebody who means harm would.
-fn resealed(text: &str) -> String {
+pub(crate) fn resealed(text: &str) -> String {
     let index: recovery_drills_store::layout::Index = serde_json::from_str(text).expect("parsed");
     index.text()
 }

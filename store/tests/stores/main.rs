@@ -1,18 +1,23 @@
 //! Stores on a folder and on a server that speaks S3, which is killed in the midst of an upload and comes back.
 
+mod apart;
 mod hostile;
 mod serving;
 mod sets;
 
-use recovery_drills_store::address::{AccessError, Patience, Store, parse};
+use recovery_drills::evidence::sha256;
+use recovery_drills_store::access::AccessError;
+use recovery_drills_store::address::parse;
+use recovery_drills_store::client::Patience;
 use recovery_drills_store::layout::{LayoutError, PARTS};
 use recovery_drills_store::list::list;
+use recovery_drills_store::objects::Store;
 use recovery_drills_store::prune::{self, PruneError};
 use recovery_drills_store::put::{How, PutError, Stored, put};
 use recovery_drills_store::read::{ReadError, resolve, restore, verify};
 use recovery_drills_store::retention::Retention;
-use recovery_drills_store::sealing::{Lock, Opener, sha256};
-use serving::{BUCKET, SECRET, Server};
+use recovery_drills_store::sealing::{Lock, Opener};
+use serving::{BUCKET, Lives, SECRET, Server};
 use sets::{files, taken, taken_later};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -75,6 +80,20 @@ fn whole_text(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+/// Everything that lies in a store.
+async fn everything(store: &Store) -> Vec<(String, u64)> {
+    let mut all = Vec::new();
+    for folder in ["", PARTS, "snapshots", "verified", "uploads", "prunings"] {
+        let listed = store.names(folder).await.expect("listed");
+        all.extend(
+            listed
+                .into_iter()
+                .map(|one| (format!("{folder}/{}", one.name), one.bytes)),
+        );
+    }
+    all
 }
 
 async fn comes_back(store: &Store, stored: &Stored, snapshot: &Path, opener: Option<&Opener>) {
@@ -168,14 +187,14 @@ async fn an_upload_whose_server_dies_is_never_listed_and_goes_on_where_it_stoppe
     while deaths == 0 || parts < parts_of_it {
         // The first dies at the mark; then each lets a part or two through; the last dies at the index.
         let dies_after = if deaths == 0 { 1 } else { 2 };
-        let server = Server::at(&served, at, dies_after).await;
+        let server = Server::at(&served, at, Lives::after_writes(dies_after)).await;
         let error = put(&on_server(&server, SECRET), &snapshot, &plainly())
             .await
             .expect_err("the server died");
         assert!(!whole_text(&error).contains(SECRET));
         at = server.died().await;
         deaths += 1;
-        let server = Server::at(&served, at, usize::MAX).await;
+        let server = Server::at(&served, at, Lives::on()).await;
         let store = on_server(&server, SECRET);
         assert!(list(&store).await.expect("listed").is_empty(), "after {deaths} deaths");
         let asked = resolve(&store, None).await;
@@ -185,12 +204,12 @@ async fn an_upload_whose_server_dies_is_never_listed_and_goes_on_where_it_stoppe
         server.stop().await;
     }
     assert!(deaths >= 3);
-    let server = Server::at(&served, at, 1).await;
+    let server = Server::at(&served, at, Lives::after_writes(1)).await;
     put(&on_server(&server, SECRET), &snapshot, &plainly())
         .await
         .expect_err("the server died at the index");
     at = server.died().await;
-    let server = Server::at(&served, at, usize::MAX).await;
+    let server = Server::at(&served, at, Lives::on()).await;
     let store = on_server(&server, SECRET);
     let stored = put(&store, &snapshot, &plainly()).await.expect("stored");
     assert_eq!(stored.sent, 0, "all parts were there");
@@ -319,18 +338,19 @@ async fn what_retention_does_not_keep_is_removed_with_the_parts_that_nobody_else
         last: 1,
         ..Retention::default()
     };
-    let before = store.names("").await.expect("listed");
+    let before = everything(&store).await;
+    assert!(before.len() > 6);
     let plan = prune::plan(&store, &last, now()).await.expect("planned");
     assert_eq!(plan.removed().collect::<Vec<_>>(), [ONE_ID]);
     assert!(!plan.parts.is_empty() && plan.bytes() > 0);
-    assert_eq!(store.names("").await.expect("listed"), before, "a plan changes nothing");
+    assert_eq!(everything(&store).await, before, "a plan changes nothing");
     prune::prune(&store, &last, now()).await.expect("pruned");
     let parts: Vec<String> = store
         .names(PARTS)
         .await
         .expect("listed")
         .into_iter()
-        .map(|(name, _)| name)
+        .map(|listed| listed.name)
         .collect();
     let mut expected = second.index.parts.clone();
     expected.sort();
@@ -378,11 +398,16 @@ async fn the_last_verified_snapshot_is_kept_whatever_the_rules_say() {
 async fn no_part_is_removed_while_an_upload_may_need_it() {
     let run = folder();
     let served = run.path().join("s3");
-    let server = Server::at(&served, "127.0.0.1:0".parse().expect("an address"), 5).await;
+    let server = Server::at(
+        &served,
+        "127.0.0.1:0".parse().expect("an address"),
+        Lives::after_writes(5),
+    )
+    .await;
     put(&on_server(&server, SECRET), &taken(run.path(), ONE), &plainly())
         .await
         .expect_err("the server died");
-    let server = Server::at(&served, server.died().await, usize::MAX).await;
+    let server = Server::at(&served, server.died().await, Lives::on()).await;
     let store = on_server(&server, SECRET);
     let last = Retention {
         last: 1,
@@ -392,10 +417,24 @@ async fn no_part_is_removed_while_an_upload_may_need_it() {
     assert!(plan.spared.is_some() && plan.parts.is_empty());
     let parts = store.names(PARTS).await.expect("listed").len();
     assert!(parts > 0);
-    let later = now() + jiff::SignedDuration::from_hours(25);
-    let plan = prune::prune(&store, &last, later).await.expect("pruned");
+    older(&served.join(BUCKET).join("beam/production/uploads"), 25);
+    let plan = prune::prune(&store, &last, now()).await.expect("pruned");
     assert!(plan.spared.is_none() && plan.parts.len() == parts);
     assert!(store.names(PARTS).await.expect("listed").is_empty());
+    assert!(store.names("uploads").await.expect("listed").is_empty());
+}
+
+/// Makes all marks in a folder look so many hours older, by the store's clock.
+fn older(folder: &Path, hours: u64) {
+    let entries = std::fs::read_dir(folder).expect("listed").flatten();
+    let mut count = 0;
+    for entry in entries.filter(|entry| entry.path().is_file()) {
+        let file = std::fs::File::options().write(true).open(entry.path()).expect("opened");
+        let then = std::time::SystemTime::now() - Duration::from_secs(hours * 3_600);
+        file.set_modified(then).expect("set");
+        count += 1;
+    }
+    assert!(count > 0, "nothing in {}", folder.display());
 }
 
 #[tokio::test]
@@ -403,16 +442,12 @@ async fn nothing_is_stored_while_somebody_prunes_and_a_pruning_that_was_broken_o
     let run = folder();
     let store = in_folder(run.path());
     let snapshot = taken(run.path(), ONE);
-    let mark = |since: &str| format!("{{\"since\":\"{since}\"}}").into_bytes();
-    store
-        .write("pruning.json", mark("2026-11-23T02:30:00Z"))
-        .await
-        .expect("marked");
+    // A clock of the other machine that is days off does not matter.
+    let mark = b"{\"since\":\"2020-01-01T00:00:00Z\"}".to_vec();
+    store.write("prunings/1.json", mark).await.expect("marked");
     let refused = put(&store, &snapshot, &plainly()).await;
     assert!(matches!(refused, Err(PutError::Pruning { .. })), "{refused:?}");
-    store
-        .write("pruning.json", mark("2026-11-23T01:30:00Z"))
-        .await
-        .expect("marked");
+    assert!(store.names("uploads").await.expect("listed").is_empty());
+    older(&run.path().join("store/prunings"), 2);
     put(&store, &snapshot, &plainly()).await.expect("stored");
 }
