@@ -80,7 +80,7 @@ pub(crate) fn has_own_source(run: &Run) -> bool {
     run.from.is_none() && run.runtime != RuntimeKind::Attached.word()
 }
 
-/// Of an attached source, until the snapshot is taken: it runs again before anything is made of its copies.
+/// Of an attached source, until its copies are known for its own: it runs again before anything is made of its copies.
 fn attached() -> Vec<Place> {
     let names = [
         "look at the source (baseline)",
@@ -89,6 +89,7 @@ fn attached() -> Vec<Place> {
         "start the source",
         "prove that the source came back",
         "take the snapshot",
+        "hold the copies against the source's answers",
     ];
     names.map(must).into()
 }

@@ -7,6 +7,7 @@ use recovery_drills::drills::attached::resume;
 use recovery_drills::drills::context::{broken_runs, chain, clean_broken_run};
 use recovery_drills::drills::intake::broken_intakes;
 use recovery_drills::drills::{reference, started};
+use recovery_drills::runtime::enclosure::Way;
 use recovery_drills::runtime::ports;
 use std::path::Path;
 use std::process::Command;
@@ -87,6 +88,15 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         "free loopback ports",
         "end what holds the ports from 10100 to 32700",
     );
+    match Way::find() {
+        Some(Way::Root) => println!("ok   restored processes can have a network of their own (as root)"),
+        Some(Way::User) => {
+            println!("ok   restored processes can have a network of their own (in a namespace of users)")
+        }
+        None => println!(
+            "note restored processes cannot have a network of their own; install util-linux and iproute2, allow user namespaces, or drill in containers"
+        ),
+    }
     let built = reference::ensure_built();
     let reason = built.as_ref().err().map(ToString::to_string).unwrap_or_default();
     say(built.is_ok(), "the reference services are built", &reason);

@@ -71,6 +71,14 @@ pub async fn run(context: &mut DrillContext, source: AttachedSource) -> Result<(
     let copies = away(context, &source).await?;
     come_back(context, &before).await?;
     let taken = copies.sealed(context, &mut deployment).await?;
+    context
+        .step("hold the copies against the source's answers", async {
+            let part = taken.manifest.part(Service::Directory);
+            let tables = part.map(|part| part.tables.as_slice()).unwrap_or_default();
+            let rows = |table: &str| tables.iter().find(|one| one.name == table).map_or(0, |one| one.rows);
+            before.is_in(rows).map(|compared| ((), compared))
+        })
+        .await?;
     backup_restore::without_ledger(context, &taken);
     let prepared = restoring::prove_clean(context, &mut deployment, &[], None).await?;
     at_rest::snapshot(context, &taken, &prepared, None).await?;

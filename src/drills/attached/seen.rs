@@ -45,6 +45,24 @@ pub(crate) enum SeenError {
         /// After the start.
         after: String,
     },
+    /// The copies are not of what answered.
+    #[error(
+        "the copies hold {rows} rows of {table}, but the source answered {answered} before it was stopped: they are of other files or old; \
+         correct data or fetch"
+    )]
+    OtherData {
+        /// The table.
+        table: &'static str,
+        /// Rows in the copy.
+        rows: u64,
+        /// What the source counted.
+        answered: u64,
+    },
+    /// The source counts nothing.
+    #[error(
+        "GET /stats of the source counts neither agents nor intents, so nothing shows that the copies are of its data; correct url"
+    )]
+    NothingToCompare,
     /// Nobody has its files open.
     #[error(
         "the source's {service} answers, but nobody has {path} open: it runs on other files; look at its start command"
@@ -133,6 +151,29 @@ impl Seen {
         format!("{rows}; {files}")
     }
 
+    /// That the copies hold what the source answered: else they are of other files, or old. What was compared, in words.
+    pub(crate) fn is_in(&self, rows: impl Fn(&str) -> u64) -> Result<String, SeenError> {
+        let mut compared = Vec::new();
+        for (counter, table) in ROWS {
+            let Some(answered) = self.counts.get(counter) else {
+                continue;
+            };
+            let rows = rows(table);
+            if rows < *answered {
+                return Err(SeenError::OtherData {
+                    table,
+                    rows,
+                    answered: *answered,
+                });
+            }
+            compared.push(format!("{rows} rows of {table}, {answered} answered before"));
+        }
+        if compared.is_empty() {
+            return Err(SeenError::NothingToCompare);
+        }
+        Ok(compared.join("; "))
+    }
+
     /// Whether a later look shows the same source: release, files, and data where there were any.
     pub(crate) fn still_holds(&self, later: &Seen) -> Result<(), SeenError> {
         let differs = |what: &str, before: String, after: String| {
@@ -167,9 +208,12 @@ impl Seen {
     }
 }
 
-/// Counters that count stored rows; others begin anew with each process.
+/// Counters of `GET /stats` that count the rows of a table. Source: contract 2.1.
+const ROWS: [(&str, &str); 2] = [("agents", "agents"), ("intentsProcessed", "intent_log")];
+
+/// Whether a counter counts stored rows; others begin anew with each process.
 fn counts_rows(name: &str) -> bool {
-    ["agents", "intents", "totalAgents", "totalIntents"].contains(&name)
+    ROWS.iter().any(|(counter, _)| *counter == name)
 }
 
 fn identity(one: &AttachedService) -> Option<(u64, u64)> {
@@ -219,6 +263,15 @@ mod tests {
     #[test]
     fn a_source_that_went_on_writing_is_the_same() {
         seen("1.6.0", 4, 7).still_holds(&seen("1.6.0", 5, 7)).expect("the same");
+    }
+
+    #[test]
+    fn copies_of_other_or_older_data_are_told() {
+        let told = seen("1.6.0", 4, 7).is_in(|_| 4).expect("the same");
+        assert_eq!(told, "4 rows of agents, 4 answered before");
+        assert!(seen("1.6.0", 4, 7).is_in(|_| 5).is_ok());
+        let error = seen("1.6.0", 4, 7).is_in(|_| 3).expect_err("old").to_string();
+        assert!(error.contains("3 rows of agents, but the source answered 4"), "{error}");
     }
 
     #[test]

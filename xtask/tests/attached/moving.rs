@@ -78,6 +78,20 @@ fn fetched_files_are_drilled_and_halves_of_them_are_not_taken_for_whole() {
     // Without the log, what the bus holds is lost.
     fetching(&pair, "cp data/\"$1\" \"$0\"");
     assert_ends(&run(&mut pair.drill(&[])), 1, "verdict: fail");
+    // Yesterday's: there are fewer agents in it than the source answers.
+    let old = rusqlite::Connection::open(pair.path("old.db")).expect("made");
+    old.execute_batch("CREATE TABLE intent_log (a); CREATE TABLE agents (a)")
+        .expect("made");
+    drop(old);
+    fetching(
+        &pair,
+        "cp data/beam-bus.sqlite* \"$0\"; [ \"$1\" = beam-bus.sqlite ] || { rm \"$0\"/*; cp old.db \"$0/$1\"; }",
+    );
+    assert_ends(
+        &run(&mut pair.drill(&[])),
+        1,
+        "0 rows of agents, but the source answered 5",
+    );
     fetching(&pair, "echo hunter2; exit 3");
     let output = run(&mut pair.drill(&[]));
     assert_ends(&output, 1, "fetch command of the directory ended with exit status: 3");
