@@ -5,6 +5,7 @@
 
 use crate::deployment::Service;
 use crate::deployment::attached::AttachedSource;
+use crate::deployment::given_file;
 use crate::drills::run_folder::private_folder;
 use crate::evidence::{StoreError, sha256, write_atomically};
 use serde::{Deserialize, Serialize};
@@ -271,7 +272,7 @@ fn take_lock(state: &Path, name: &str, run: &str) -> Result<File, HoldError> {
     options.create(true).read(true).append(true).mode(0o600);
     let mut file = options.open(&path).map_err(failed)?;
     if file.try_lock().is_err() {
-        let holder = fs::read_to_string(&path).unwrap_or_default();
+        let holder = given_file::settings(&path).unwrap_or_default();
         let run = holder.lines().last().unwrap_or("of somebody else").to_owned();
         return Err(HoldError::Taken { run });
     }
@@ -286,7 +287,7 @@ pub fn records(state: &Path) -> Vec<Result<HoldRecord, HoldError>> {
     let paths = entries.map(|entry| entry.path());
     paths
         .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
-        .filter_map(|path| match fs::read_to_string(&path) {
+        .filter_map(|path| match given_file::settings(&path) {
             Ok(text) => Some(serde_json::from_str(&text).map_err(|source| HoldError::Format { path, source })),
             // Let go in this very moment.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
