@@ -4,15 +4,20 @@
 //! Counted is the time within statements, by SQLite's own progress callback; what passes between them is not.
 
 use rusqlite::Connection;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What every file is allowed.
-const BASE: Duration = Duration::from_secs(120);
+const BASE: Duration = Duration::from_secs(10);
+/// The same once a file was met that runs without an end: a drill opens its copies many times.
+const BASE_AFTERWARDS: Duration = Duration::from_secs(2);
 /// What a file is allowed besides for each of its bytes: two seconds a MiB, about a hundred times what an honest file takes.
 const NANOSECONDS_A_BYTE: u64 = 2_000;
 /// Steps of SQLite's machine between two looks at the clock. A step may be a function call that takes long.
 const STEPS: i32 = 100;
+static MET_ENDLESS: AtomicBool = AtomicBool::new(false);
+
 /// What one statement cannot have used without a look at the clock.
 const LONGEST_GAP: Duration = Duration::from_secs(5);
 
@@ -29,7 +34,12 @@ pub(crate) struct WorkLimit(Arc<Mutex<Meter>>);
 impl WorkLimit {
     /// Limits a connection by the size of its file.
     pub(crate) fn by_size(connection: &mut Connection, bytes: u64) -> rusqlite::Result<WorkLimit> {
-        let limit = BASE.saturating_add(Duration::from_nanos(bytes.saturating_mul(NANOSECONDS_A_BYTE)));
+        let base = if MET_ENDLESS.load(Ordering::Relaxed) {
+            BASE_AFTERWARDS
+        } else {
+            BASE
+        };
+        let limit = base.saturating_add(Duration::from_nanos(bytes.saturating_mul(NANOSECONDS_A_BYTE)));
         WorkLimit::of(connection, limit)
     }
 
@@ -48,7 +58,11 @@ impl WorkLimit {
                 let gap = now.saturating_duration_since(meter.last).min(LONGEST_GAP);
                 meter.last = now;
                 meter.left = meter.left.saturating_sub(gap);
-                meter.left.is_zero()
+                let is_over = meter.left.is_zero();
+                if is_over {
+                    MET_ENDLESS.store(true, Ordering::Relaxed);
+                }
+                is_over
             }),
         )?;
         Ok(WorkLimit(meter))

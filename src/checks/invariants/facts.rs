@@ -193,7 +193,8 @@ fn load_plain(
                 facts.tables.insert(name, table);
             }
             Ok(Err(rows)) => {
-                let reason = format!("{name} has {rows} rows or more; read are at most {most} rows and {MOST_BYTES} bytes");
+                let reason =
+                    format!("{name} has {rows} rows or more; read are at most {most} rows and {MOST_BYTES} bytes");
                 facts.unloaded.insert(name, reason);
             }
             Err(error) => {
