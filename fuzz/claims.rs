@@ -11,7 +11,7 @@ use recovery_drills::snapshot::schema_rows::schema_of_sql;
 use std::path::Path;
 
 /// What is read as a manifest is written and read again as the same; its files have their usual names and no path.
-pub fn manifest(data: &[u8]) {
+pub(crate) fn manifest(data: &[u8]) {
     let path = Path::new("manifest.json");
     let Ok(read) = Manifest::parse(data, path) else {
         return;
@@ -27,7 +27,7 @@ pub fn manifest(data: &[u8]) {
 }
 
 /// What is read as an environment has a name that is a plain word, and reads the same a second time and with a comment behind it.
-pub fn environment(data: &[u8]) {
+pub(crate) fn environment(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let path = Path::new("folder/some.toml");
     let Ok(read) = Environment::parse(text, path) else {
@@ -55,7 +55,7 @@ pub fn environment(data: &[u8]) {
 
 /// Statements that SQLite takes: normalising twice gives the same; a comment, line ends and blanks around tokens that SQLite
 /// sees as such change no fingerprint of shape and checks; a schema does not differ from itself.
-pub fn schema(data: &[u8]) {
+pub(crate) fn schema(data: &[u8]) {
     let Ok(sql) = std::str::from_utf8(data) else { return };
     // Nothing but statements that make something: what rows are written does not matter here, and takes long.
     if sql.len() > 4096 || !is_only_create(sql) {
@@ -89,7 +89,7 @@ pub fn schema(data: &[u8]) {
 }
 
 /// What the scanner finds lies in the text at the line that it names, is a plain origin, and is found again.
-pub fn bundle(data: &[u8]) {
+pub(crate) fn bundle(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for (shown, is_script) in [("index.html", false), ("assets/index.js", true), (".env", false)] {
         let found = scanned(shown, &text, is_script);
