@@ -3,6 +3,7 @@
 //! A run counts also where it left nothing that can be read: it began, so an older one says no longer how things stand.
 
 use crate::cadence::checklist::{Item, Proof};
+use crate::deployment::given_file;
 use crate::evidence::{
     CommandOutcome, Evidence, ParityEvidence, Run, SchemaPrints, Started, Verdict, lower_bound_percent,
 };
@@ -90,7 +91,7 @@ fn read(folder: &Path) -> Vec<Found> {
         if !document.exists() {
             continue;
         }
-        let read = fs::read_to_string(&document).map_err(|error| error.to_string());
+        let read = given_file::document(&document).map_err(|error| error.to_string());
         match read.and_then(|text| of_document(name, &text)) {
             Ok(Some((item, proof))) => found.push(Found {
                 items: vec![item],
@@ -100,7 +101,7 @@ fn read(folder: &Path) -> Vec<Found> {
             }),
             Ok(None) => {}
             Err(why) => {
-                let text = fs::read(&document).unwrap_or_default();
+                let text = given_file::bytes(&document, given_file::DOCUMENT_BYTES).unwrap_or_default();
                 found.push(unreadable(
                     folder,
                     name,

@@ -1,6 +1,7 @@
 //! `drills.toml`: the length of a sprint, and the release that is cut.
 
 use crate::cadence::sprint::Cadence;
+use crate::deployment::given_file;
 use crate::deployment::release::{Release, is_commit};
 use jiff::civil::Date;
 use serde::Deserialize;
@@ -91,7 +92,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`].
     pub fn read(path: &Path) -> Result<Settings, SettingsError> {
-        let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read {
+        let text = given_file::settings(path).map_err(|source| SettingsError::Read {
             path: path.to_owned(),
             source,
         })?;

@@ -122,7 +122,7 @@ pub fn observe(service: Service, places: &[(Place, &Path)]) -> Result<Facts, Dat
 fn unreadable(place: Place, error: &DatabaseError) -> Unreadable {
     let what = match error {
         DatabaseError::Open { .. } => "the file".to_owned(),
-        DatabaseError::Read { what, .. } => short(what),
+        DatabaseError::Read { what, .. } | DatabaseError::Endless { what, .. } => short(what),
     };
     Unreadable {
         place,

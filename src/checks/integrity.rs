@@ -214,7 +214,9 @@ fn said(error: &DatabaseError) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
     let what = match error {
         DatabaseError::Open { .. } => "cannot be opened".to_owned(),
-        DatabaseError::Read { what, .. } => format!("cannot be read ({})", short(what)),
+        DatabaseError::Read { what, .. } | DatabaseError::Endless { what, .. } => {
+            format!("cannot be read ({})", short(what))
+        }
     };
     format!("{what}{}", cause.unwrap_or_default())
 }

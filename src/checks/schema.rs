@@ -160,9 +160,10 @@ fn analysed(path: &Path, scratch: &Path) -> Result<Vec<String>, ObserveError> {
     let folder = tempfile::tempdir_in(scratch).map_err(write)?;
     let copy = folder.path().join("analysed.db");
     copying::copy_scratch(path, &copy)?;
-    let connection = rusqlite::Connection::open(&copy).map_err(failed)?;
-    harden(&connection)
-        .and_then(|()| connection.execute_batch("PRAGMA query_only=OFF; PRAGMA synchronous=OFF; ANALYZE;"))
+    let mut connection = rusqlite::Connection::open(&copy).map_err(failed)?;
+    let bytes = copy.metadata().map_or(0, |facts| facts.len());
+    harden(&mut connection, bytes)
+        .and_then(|_| connection.execute_batch("PRAGMA query_only=OFF; PRAGMA synchronous=OFF; ANALYZE;"))
         .map_err(failed)?;
     connection.close().map_err(|(_, error)| failed(error))?;
     Ok(stat_rows(&Database::open(&copy)?, "sqlite_stat1")?)

@@ -283,7 +283,7 @@ impl Environment {
     pub fn parse(text: &str, path: &Path) -> Result<Environment, EnvironmentError> {
         let mut environment: Environment = toml::from_str(text).map_err(|error| EnvironmentError::Parse {
             path: path.to_owned(),
-            message: error.to_string().trim_end().to_owned(),
+            message: without_text(&error, text),
         })?;
         let invalid = |message: String| EnvironmentError::Invalid {
             path: path.to_owned(),
@@ -356,6 +356,20 @@ impl Environment {
             Service::Bus => &self.bus,
         }
     }
+}
+
+/// Where and why a text is no environment, without any of the text: it may hold a secret.
+fn without_text(error: &toml::de::Error, text: &str) -> String {
+    let at = error.span().map_or(0, |span| span.start);
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    // serde repeats a value of the wrong type: `invalid type: string "…", expected …`.
+    let mut message = String::new();
+    for (at, part) in error.message().split('"').enumerate() {
+        message.push_str(if at % 2 == 0 { part } else { "\"…\"" });
+    }
+    format!("line {line}, column {column}: {message}")
 }
 
 fn check_service(settings: &ServiceSettings, service: Service) -> Result<(), String> {

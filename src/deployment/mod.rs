@@ -1,6 +1,6 @@
 //! What is drilled: a directory, a message bus and their surfaces, as an environment file describes them.
 //!
-//! Pure functions on text, rows and maps; never HTTP, a process or a clock.
+//! Pure functions on text, rows and maps, and the one way to read a given file; never HTTP, a process or a clock.
 
 /// A source that runs by itself, stopped and started by its own commands.
 pub mod attached;
@@ -8,6 +8,8 @@ pub mod attached;
 pub mod compared;
 /// An environment file, parsed and validated.
 pub mod environment;
+/// Given files, read with limits.
+pub mod given_file;
 /// What a service states of its own release.
 pub mod release;
 

@@ -159,6 +159,23 @@ pub struct Folders {
     pub work: PathBuf,
 }
 
+/// What is a secret before anything was started: the harness's own variables and those that its environment gives to services.
+fn known_secrets(request: &DrillRequest) -> Secrets {
+    let mut secrets = Secrets::of_process();
+    for service in Service::ALL {
+        for (name, value) in &request.environment.service(service).env {
+            secrets.learn(name, value);
+        }
+    }
+    let access = &request.environment.access;
+    for name in [&access.admin_session_env, &access.bus_key_env, &access.jwt_secret_env] {
+        if let Some(value) = name.as_ref().and_then(|name| std::env::var(name).ok()) {
+            secrets.add(&value);
+        }
+    }
+    secrets
+}
+
 /// Clock, seed, folders, secrets, evidence of one run.
 pub struct DrillContext {
     /// The wall clock that steps, recovery time and new intents are stamped with.
@@ -213,7 +230,7 @@ impl DrillContext {
     ///
     /// # Errors
     /// [`UsageError`] when the folders cannot be made.
-    pub fn new(request: DrillRequest, progress: Box<dyn Progress>) -> Result<DrillContext, UsageError> {
+    pub fn new(mut request: DrillRequest, progress: Box<dyn Progress>) -> Result<DrillContext, UsageError> {
         let id = uuid::Uuid::now_v7().to_string();
         let run = request.runs.join(&id);
         let folders = Folders {
@@ -232,11 +249,13 @@ impl DrillContext {
         }
         let owner = own(&folders.run);
         let limit = Duration::from_millis(request.environment.time_limit_ms);
+        let secrets = known_secrets(&request);
+        request.command = secrets.redact(&request.command);
         let evidence = empty(&request, id);
         Ok(DrillContext {
             clock: request.stages.clock(),
             folders,
-            secrets: Secrets::default(),
+            secrets,
             evidence,
             outage_began: None,
             recovery_began: None,

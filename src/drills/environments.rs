@@ -4,6 +4,7 @@
 
 use crate::deployment::compared::Aspect;
 use crate::deployment::environment::Environment;
+use crate::deployment::given_file;
 use crate::drills::context::{Progress, UsageError, chain};
 use crate::drills::outside::{Outcome, settle};
 use crate::drills::reference::workspace_root;
@@ -112,7 +113,7 @@ async fn try_out(fault: Option<&Fault>) -> io::Result<Outcome> {
     let mut subjects = Vec::new();
     for name in COMPARED {
         let path = folder.join(format!("{name}.toml"));
-        match Environment::parse(&fs::read_to_string(&path)?, &path) {
+        match Environment::parse(&given_file::settings(&path)?, &path) {
             Ok(environment) => subjects.push(Subject {
                 environment,
                 folder: folder.clone(),

@@ -7,6 +7,7 @@ use crate::checks::{nonces, write_path};
 use crate::client::Access;
 use crate::client::secret::Secret;
 use crate::client::signing::{KeyPair, multibase};
+use crate::deployment::given_file;
 use crate::drills::at_rest;
 use crate::drills::context::{DrillContext, Stop};
 use crate::drills::instances::Deployment;
@@ -152,7 +153,7 @@ async fn write_anew(
 
 /// Agents for which the bus signs.
 fn bus_identities(deployment: &Deployment) -> Vec<String> {
-    let text = std::fs::read_to_string(&deployment.identity_file).unwrap_or_default();
+    let text = given_file::settings(&deployment.identity_file).unwrap_or_default();
     let parsed: Value = serde_json::from_str(&text).unwrap_or_default();
     let entries = parsed.as_object().cloned().unwrap_or_default();
     entries
@@ -241,7 +242,7 @@ fn given_signers(context: &DrillContext) -> Signers {
     let Some(path) = source::given_keys(&context.request) else {
         return Signers::new();
     };
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = given_file::settings(&path).unwrap_or_default();
     let parsed: Value = serde_json::from_str(&text).unwrap_or_default();
     let entries = parsed.as_object().cloned().unwrap_or_default();
     entries

@@ -5,6 +5,7 @@ use crate::checks::stability::Forced;
 use crate::client::Access;
 use crate::client::signing::KeyPair;
 use crate::deployment::Service;
+use crate::deployment::given_file;
 use crate::deployment::release::Release;
 use crate::drills::context::{
     Base, DrillContext, DrillRequest, Stop, UsageError, milliseconds, private_folder, timestamp,
@@ -167,7 +168,7 @@ fn identities(context: &mut DrillContext, keys: Option<&Path>) -> Result<Value, 
     let all = match keys {
         None => seed::cast::identities(seed, rounds),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
+            let text = given_file::settings(path)
                 .map_err(|error| UsageError(format!("cannot read {}: {error}", path.display())))?;
             let parsed: Value = serde_json::from_str(&text).map_err(|error| {
                 UsageError(format!(

@@ -34,6 +34,14 @@ pub fn likely_secrets(line: &str) -> Vec<(String, &str)> {
             found.push(("token=…".to_owned(), value));
         }
     }
+    for (user, password) in address_passwords(line) {
+        if !password.starts_with(['<', '$', '{']) {
+            found.push((
+                format!("password of {}", user.chars().take(12).collect::<String>()),
+                password,
+            ));
+        }
+    }
     for (at, _) in line.match_indices('=') {
         let start = line[..at].rfind(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
         let name = &line[start.map_or(0, |start| start + 1)..at];
@@ -44,6 +52,18 @@ pub fn likely_secrets(line: &str) -> Vec<(String, &str)> {
         }
     }
     found
+}
+
+/// User and password of every address that holds them: `scheme://user:password@host`.
+pub(crate) fn address_passwords(text: &str) -> Vec<(&str, &str)> {
+    let of_address = |(at, _): (usize, &str)| {
+        let rest = &text[at + "://".len()..];
+        let end = rest.find(|c: char| c.is_whitespace() || "/\"'<>`?#|".contains(c) && c != '<');
+        let (before, _) = rest[..end.unwrap_or(rest.len())].rsplit_once('@')?;
+        let (user, password) = before.split_once(':')?;
+        (!password.is_empty()).then_some((user, password))
+    };
+    text.match_indices("://").filter_map(of_address).collect()
 }
 
 /// What stands at the start of a text, up to a space, quote or bracket: nothing of `<redacted>`, `{jwt_secret}`, `$SECRET`.
@@ -80,6 +100,7 @@ mod tests {
             format!("link http://127.0.0.1/verify?token={secret}"),
             format!("Authorization: Bearer eyJhbGciOi{secret}"),
             format!("key bk_{secret}"),
+            format!("cannot reach https://somebody:{secret}@host.test/path"),
         ] {
             assert_eq!(likely_secrets(&line).len(), 1, "{line}");
             let clean = without_likely_secrets(&format!("a\n{line}\nb"));

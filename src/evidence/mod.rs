@@ -33,7 +33,7 @@ pub use record::{
     StepOutcome, StoredFile, TableRecord,
 };
 pub use redaction::Secrets;
-pub use shown::{private, short};
+pub use shown::{one_line, plain, private, short};
 pub use started::{Started, TestAttempt};
 pub use store::{StoreError, write_atomically};
 pub use test_record::{TestDrill, TestEnding, TestRecord, TestStarted};

@@ -1,5 +1,6 @@
 //! Writing and reading `evidence.json`: whole or not at all.
 
+use crate::deployment::given_file;
 use crate::evidence::{Evidence, sha256};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -81,7 +82,7 @@ pub(crate) fn to_text(document: &impl Serialize) -> String {
 /// # Errors
 /// [`StoreError::Read`], [`StoreError::Format`].
 pub(crate) fn read_document<T: DeserializeOwned>(path: &Path, format: &'static str) -> Result<T, StoreError> {
-    let text = fs::read_to_string(path).map_err(|source| StoreError::Read {
+    let text = given_file::document(path).map_err(|source| StoreError::Read {
         path: path.to_owned(),
         source,
     })?;

@@ -2,6 +2,7 @@
 //!
 //! A drill that began and left no record is aborted, never left out.
 
+use crate::deployment::given_file;
 use crate::evidence::junit::{self, Unexplained, UnexplainedEnding};
 use crate::evidence::store::to_text;
 use crate::evidence::test_record::{TestDrill, TestEnding, TestRecord, TestStarted};
@@ -151,7 +152,7 @@ impl TestRun {
     /// # Errors
     /// [`TestRunError::Store`] for a report that cannot be read, [`TestRunError::Junit`] for one that is not JUnit.
     pub fn compare_with_junit(&mut self, path: &Path) -> Result<(), TestRunError> {
-        let text = fs::read_to_string(path).map_err(|source| StoreError::Read {
+        let text = given_file::document(path).map_err(|source| StoreError::Read {
             path: path.to_owned(),
             source,
         })?;

@@ -2,6 +2,7 @@
 //!
 //! A mistake names file, fault and what to do. Reads folders, nothing else.
 
+use crate::deployment::given_file;
 use crate::evidence::FaultId;
 use crate::faults::entry;
 use crate::faults::fault::Fault;
@@ -89,7 +90,7 @@ impl Catalogue {
         let mut known: BTreeMap<FaultId, PathBuf> = BTreeMap::new();
         for folder in folders {
             for path in files(folder)? {
-                let text = fs::read_to_string(&path).map_err(|source| CatalogueError::Read {
+                let text = given_file::settings(&path).map_err(|source| CatalogueError::Read {
                     path: path.clone(),
                     source,
                 })?;

@@ -4,6 +4,7 @@
 //! was edited by hand is noticed.
 
 use crate::deployment::Service;
+use crate::deployment::given_file;
 use crate::deployment::schema::{Fingerprints, Schema};
 use crate::deployment::schema_change::{SchemaChange, with_observed_names};
 use crate::deployment::schema_sql;
@@ -11,7 +12,6 @@ use crate::evidence::{StoreError, write_atomically};
 use crate::gate::changes::changes;
 use crate::snapshot::database::DatabaseError;
 use crate::snapshot::schema_rows::{make_file, schema_of_sql};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The list of accepted changes, in the folder of the locks.
@@ -132,7 +132,7 @@ pub fn make_database(folder: &Path, service: Service, database: &Path) -> Result
 }
 
 fn read_text(path: &Path) -> Result<String, LockError> {
-    fs::read_to_string(path).map_err(|source| LockError::Read {
+    given_file::settings(path).map_err(|source| LockError::Read {
         path: path.to_owned(),
         source,
     })

@@ -15,6 +15,16 @@ use std::collections::BTreeMap;
 
 pub use crate::parity::origins::Literal;
 
+/// What the scanner finds in one text of a surface, of which nothing is known beforehand but one host of an API.
+#[must_use]
+pub fn scanned(shown: &str, text: &str, is_script: bool) -> Vec<Literal> {
+    let known = Known {
+        apis: vec!["api.beam.test".to_owned()],
+        others: Vec::new(),
+    };
+    scan("public-site", shown, text, is_script, &known)
+}
+
 /// How many places of one origin are named.
 const SHOWN_PLACES: usize = 50;
 

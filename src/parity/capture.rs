@@ -2,6 +2,7 @@
 
 use crate::deployment::compared::Aspect;
 use crate::deployment::environment::Environment;
+use crate::deployment::given_file;
 use crate::evidence::{Observation, StoreError, write_atomically};
 use crate::parity::command::shown_command;
 use crate::parity::{api_url, config, release, runtime, schema};
@@ -81,7 +82,7 @@ impl Capture {
     /// # Errors
     /// [`CaptureError`].
     pub fn read(path: &Path) -> Result<Capture, CaptureError> {
-        let text = std::fs::read_to_string(path).map_err(|source| CaptureError::Read {
+        let text = given_file::document(path).map_err(|source| CaptureError::Read {
             path: path.to_owned(),
             source,
         })?;

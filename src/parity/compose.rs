@@ -1,6 +1,7 @@
 //! The environment of the services of a compose file: `environment`, `env_file`, build `args`, `extends`, `include`, anchors and
 //! merge keys, `${…}`. What cannot be known from files is told as a problem, never guessed.
 
+use crate::deployment::given_file;
 use crate::parity::config_sources::{Setting, Settings, SourceError, dotenv};
 use crate::parity::yaml::{Entry, Node, documents};
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ pub(crate) type Variables = BTreeMap<String, String>;
 /// # Errors
 /// [`SourceError`] where the file or one that it refers to cannot be read.
 pub(crate) fn settings(path: &Path, shown: &str, named: &Variables) -> Result<Settings, SourceError> {
-    let beside = std::fs::read_to_string(path.with_file_name(".env")).unwrap_or_default();
+    let beside = given_file::settings(&path.with_file_name(".env")).unwrap_or_default();
     let mut variables: Variables = dotenv(&beside)
         .into_iter()
         .filter_map(|one| Some((one.key, one.value?)))
@@ -48,7 +49,7 @@ struct File {
 
 impl File {
     fn open(path: &Path, shown: &str) -> Result<File, SourceError> {
-        let all = documents(&std::fs::read_to_string(path)?)?;
+        let all = documents(&given_file::settings(path)?)?;
         let root = all.into_iter().next().ok_or(SourceError::Compose {
             line: 1,
             what: "an empty file",
@@ -108,7 +109,7 @@ impl Reader {
             let path = node.get("path").unwrap_or_else(|| Rc::clone(&node));
             let Some(name) = path.text() else { continue };
             let (path, shown) = file.beside(&self.filled(name));
-            match std::fs::read_to_string(&path) {
+            match given_file::settings(&path) {
                 Ok(text) => over(
                     &mut all,
                     dotenv(&text).into_iter().map(|one| one.of_file(&shown)).collect(),

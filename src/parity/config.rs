@@ -3,6 +3,7 @@
 //! Secrets are facts by presence only: set, empty, weak, or the committed example; their values never leave [`observe`].
 
 use crate::deployment::compared::{Aspect, ComponentSources, ConfigSettings};
+use crate::deployment::given_file;
 use crate::evidence::{Finding, Judgement, short};
 use crate::parity::capture::Looks;
 use crate::parity::command::{self, shown_command};
@@ -144,7 +145,7 @@ fn examples(looks: &mut Looks<'_>, settings: &ConfigSettings) -> BTreeMap<String
     let Some(file) = &settings.example else {
         return BTreeMap::new();
     };
-    let seen = std::fs::read_to_string(looks.folder.join(file));
+    let seen = given_file::settings(&looks.folder.join(file));
     let text = looks
         .note(Aspect::Config, &file.display().to_string(), None, seen)
         .unwrap_or_default();
@@ -158,7 +159,7 @@ fn variables(looks: &Looks<'_>, files: &[PathBuf]) -> BTreeMap<String, String> {
     let texts = files
         .iter()
         .filter(|file| is_dotenv(file))
-        .filter_map(|file| std::fs::read_to_string(looks.folder.join(file)).ok());
+        .filter_map(|file| given_file::settings(&looks.folder.join(file)).ok());
     texts
         .flat_map(|text| dotenv(&text))
         .filter_map(|one| Some((one.key, one.value?)))

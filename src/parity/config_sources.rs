@@ -2,6 +2,7 @@
 //!
 //! Values are raw here, secrets too; nothing of this file's is ever stored or shown.
 
+use crate::deployment::given_file;
 use crate::parity::compose::{self, Variables};
 use serde_json::Value;
 use std::path::Path;
@@ -58,7 +59,7 @@ pub(crate) enum SourceError {
 /// # Errors
 /// [`SourceError`].
 pub(crate) fn read(path: &Path, shown: &str, variables: &Variables) -> Result<Settings, SourceError> {
-    let text = || std::fs::read_to_string(path);
+    let text = || given_file::settings(path);
     let settings = match path.extension().and_then(|ending| ending.to_str()) {
         Some("toml") => fly(&text()?)?,
         Some("json") => json(&text()?)?,

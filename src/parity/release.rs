@@ -4,6 +4,7 @@
 //! absent values are no agreement. Source: Beam 1.6.0, contract sections 1.3 and 2.1.
 
 use crate::deployment::compared::Aspect;
+use crate::deployment::given_file;
 use crate::deployment::release::Release;
 use crate::parity::capture::{Looks, timestamp};
 use crate::parity::fetch::{FetchError, Fetcher};
@@ -118,7 +119,7 @@ async fn running(looks: &mut Looks<'_>, url: &str, fetcher: &Fetcher) -> Vec<Sta
 }
 
 fn stated_in(path: &std::path::Path, shown: &str) -> Result<Vec<Stated>, LookError> {
-    let document: Value = serde_json::from_str(std::fs::read_to_string(path)?.trim_start_matches('\u{feff}'))?;
+    let document: Value = serde_json::from_str(given_file::settings(path)?.trim_start_matches('\u{feff}'))?;
     let found = places(&document, shown, shown, "");
     if found.is_empty() {
         Err(LookError::NoRelease)

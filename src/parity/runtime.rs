@@ -1,6 +1,7 @@
 //! Do the environments run the required Node version, and do all their declarations agree with it?
 
 use crate::deployment::compared::{Aspect, NodeSettings};
+use crate::deployment::given_file;
 use crate::evidence::{Finding, Judgement};
 use crate::parity::capture::Looks;
 use crate::parity::command::{self, shown_command};
@@ -113,7 +114,7 @@ fn declared(looks: &Looks<'_>, named: &std::path::Path) -> Result<Found, LookErr
         } else {
             named.join(below)
         };
-        let text = std::fs::read_to_string(&file).map_err(LookError::Read)?;
+        let text = given_file::settings(&file).map_err(LookError::Read)?;
         let lock_beside = file.ancestors().skip(1).take_while(|folder| folder.starts_with(&root));
         let is_locked = lock_beside
             .map(|folder| folder.join("package-lock.json"))

@@ -5,12 +5,13 @@
 
 use crate::deployment::Service;
 use crate::deployment::compared::Aspect;
+use crate::deployment::given_file;
 use crate::deployment::schema::{SchemaFacts, check_differences, shape_differences};
 use crate::evidence::{Finding, Judgement, short};
 use crate::parity::capture::Looks;
 use crate::parity::fresh::Fresh;
 use crate::snapshot::copying;
-use crate::snapshot::database::{Database, DatabaseError, beside};
+use crate::snapshot::database::{Database, DatabaseError, beside, run_given};
 use crate::snapshot::schema_rows::schema_facts;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -103,9 +104,9 @@ fn read(service: Service, path: &Path) -> Result<SchemaFacts, LookError> {
     let scratch = tempfile::tempdir().map_err(LookError::Read)?;
     let copy = scratch.path().join(service.database_file());
     if path.extension().is_some_and(|ending| ending == "sql") {
-        let text = std::fs::read_to_string(path).map_err(LookError::Read)?;
-        let connection = rusqlite::Connection::open(&copy).map_err(LookError::Sql)?;
-        connection.execute_batch(&text).map_err(LookError::Sql)?;
+        let text = given_file::settings(path).map_err(LookError::Read)?;
+        let mut connection = rusqlite::Connection::open(&copy).map_err(LookError::Sql)?;
+        run_given(&mut connection, &text).map_err(LookError::Sql)?;
     } else {
         let main = main_file(service, path)?;
         copying::copy_scratch(&main, &copy)?;

@@ -1,5 +1,6 @@
 //! Reads the files of a surface: a folder as it was built, or an address and the pages and scripts that it names.
 
+use crate::deployment::given_file;
 use crate::parity::fetch::{FetchError, Fetcher};
 use crate::parity::origins::is_dockerfile;
 use std::collections::BTreeSet;
@@ -98,7 +99,7 @@ pub(crate) fn of_path(path: &Path, shown: &str) -> Result<Vec<Text>, SurfaceErro
         };
         texts.push(Text {
             shown: name.display().to_string(),
-            text: String::from_utf8_lossy(&std::fs::read(file)?).into_owned(),
+            text: String::from_utf8_lossy(&given_file::bytes(file, LARGEST_BYTES)?).into_owned(),
             is_script: has_ending(file, SCRIPTS),
         });
     }

@@ -454,17 +454,23 @@ pub(crate) fn text(value: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            c if c.is_control() => out.push(' '),
+            c if is_unseen(c) => out.push(' '),
             c => out.push(c),
         }
     }
     out
 }
 
+/// What moves a cursor, or turns the order of what follows, and is not seen itself.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
 /// Text from outside between backticks.
 pub(crate) fn code(value: &str) -> String {
     value
         .chars()
-        .map(|c| if c == '`' || c.is_control() { ' ' } else { c })
+        .map(|c| if c == '`' || is_unseen(c) { ' ' } else { c })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! The parity report: the matrix of aspects and environments first, then drifts, intended drifts, what is not proven, each look.
 
 use crate::deployment::compared::Aspect;
-use crate::evidence::{AspectRecord, Drift, ParityEvidence, Verdict};
+use crate::evidence::{AspectRecord, Drift, ParityEvidence, Verdict, one_line};
 use crate::report::markdown::{cell, code, text};
 use std::fmt::Write as _;
 
@@ -224,10 +224,10 @@ pub fn lines(evidence: &ParityEvidence) -> String {
             "drift {} ({}) {}: expected {}, observed {} [{}]",
             drift.aspect,
             drift.environments.join(" → "),
-            drift.subject,
-            drift.expected,
-            drift.observed,
-            drift.place
+            one_line(&drift.subject),
+            one_line(&drift.expected),
+            one_line(&drift.observed),
+            one_line(&drift.place)
         );
     }
     if let Some(more) = evidence
@@ -240,7 +240,13 @@ pub fn lines(evidence: &ParityEvidence) -> String {
     }
     for record in &evidence.checks {
         for problem in &record.problems {
-            let _ = writeln!(out, "inconclusive {} ({}): {problem}", record.id, record.environment);
+            let _ = writeln!(
+                out,
+                "inconclusive {} ({}): {}",
+                record.id,
+                record.environment,
+                one_line(problem)
+            );
         }
     }
     let names: Vec<&str> = evidence

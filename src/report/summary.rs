@@ -1,6 +1,6 @@
 //! What a terminal shows after a run: verdict, first causes, where the report lies.
 
-use crate::evidence::{Evidence, Verdict};
+use crate::evidence::{Evidence, Verdict, one_line, plain};
 use std::fmt::Write as _;
 
 /// How many findings of one check are printed.
@@ -15,13 +15,19 @@ pub fn render(evidence: &Evidence) -> String {
         let _ = writeln!(
             out,
             "{} {}{service}: expected {}; observed {}",
-            check.verdict, check.id, check.expected, check.observed
+            check.verdict,
+            check.id,
+            one_line(&check.expected),
+            one_line(&check.observed)
         );
         for finding in check.findings.iter().take(PRINTED_FINDINGS) {
             let _ = writeln!(
                 out,
                 "  {}: expected {}, observed {} [{}]",
-                finding.subject, finding.expected, finding.observed, finding.place
+                one_line(&finding.subject),
+                one_line(&finding.expected),
+                one_line(&finding.observed),
+                one_line(&finding.place)
             );
         }
         if check.findings_total > PRINTED_FINDINGS as u64 {
@@ -29,7 +35,7 @@ pub fn render(evidence: &Evidence) -> String {
         }
     }
     for reason in &evidence.reasons {
-        let _ = writeln!(out, "{reason}");
+        let _ = writeln!(out, "{}", plain(reason));
     }
     let passed = evidence
         .checks

@@ -5,6 +5,7 @@
 
 use crate::deployment::Service;
 use crate::snapshot::copying::hex;
+use crate::snapshot::work_limit::{WorkLimit, is_over};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
@@ -33,6 +34,16 @@ pub enum DatabaseError {
         what: String,
         /// What SQLite said.
         source: rusqlite::Error,
+    },
+    /// SQLite worked longer on the file than an honest file of its size ever takes.
+    #[error(
+        "reading {what} of {path} takes longer than a file of its size ever does; something in it runs without an end"
+    )]
+    Endless {
+        /// The file.
+        path: PathBuf,
+        /// The table or the statement.
+        what: String,
     },
 }
 
@@ -130,6 +141,7 @@ impl Row {
 pub struct Database {
     path: PathBuf,
     connection: Connection,
+    limit: WorkLimit,
 }
 
 impl Database {
@@ -186,16 +198,14 @@ impl Database {
         };
         // SQLite would read no further than the first of them.
         std::ffi::CString::new(sql).map_err(|error| failed(error.into()))?;
-        let connection = Connection::open_in_memory().map_err(failed)?;
-        // No other file is opened, whatever the text says.
-        connection
-            .set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)
-            .and_then(|_| connection.execute_batch(sql))
-            .and_then(|()| harden(&connection))
+        let mut connection = Connection::open_in_memory().map_err(failed)?;
+        let limit = run_given(&mut connection, sql)
+            .and_then(|()| harden(&mut connection, 0))
             .map_err(failed)?;
         Ok(Database {
             path: path.to_owned(),
             connection,
+            limit,
         })
     }
 
@@ -210,8 +220,9 @@ impl Database {
             OpenFlags::SQLITE_OPEN_READ_ONLY
         };
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        let connection = Connection::open_with_flags(uri(path, query), flags).map_err(failed)?;
-        harden(&connection).map_err(failed)?;
+        let mut connection = Connection::open_with_flags(uri(path, query), flags).map_err(failed)?;
+        let bytes = path.metadata().map_or(0, |facts| facts.len());
+        let limit = harden(&mut connection, bytes).map_err(failed)?;
         // A first read, so that a file that is no database is refused here and not at the first query.
         connection
             .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
@@ -219,6 +230,7 @@ impl Database {
         Ok(Database {
             path: path.to_owned(),
             connection,
+            limit,
         })
     }
 
@@ -257,6 +269,7 @@ impl Database {
         mut visit: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), DatabaseError> {
         let failed = |source| self.unreadable(sql, source);
+        self.limit.begins();
         let mut statement: Statement<'_> = self.connection.prepare(sql).map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
@@ -266,10 +279,11 @@ impl Database {
     }
 
     pub(crate) fn unreadable(&self, what: &str, source: rusqlite::Error) -> DatabaseError {
-        DatabaseError::Read {
-            path: self.path.clone(),
-            what: what.to_owned(),
-            source,
+        let (path, what) = (self.path.clone(), what.to_owned());
+        if is_over(&source) {
+            DatabaseError::Endless { path, what }
+        } else {
+            DatabaseError::Read { path, what, source }
         }
     }
 
@@ -289,11 +303,8 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::Read`] naming the statement.
     pub fn rows(&self, sql: &str, parameters: &[&str]) -> Result<Vec<Row>, DatabaseError> {
-        let failed = |source| DatabaseError::Read {
-            path: self.path.clone(),
-            what: sql.to_owned(),
-            source,
-        };
+        let failed = |source| self.unreadable(sql, source);
+        self.limit.begins();
         let mut statement = self.connection.prepare(sql).map_err(failed)?;
         let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement
@@ -337,16 +348,34 @@ fn uri(path: &Path, query: &str) -> String {
     format!("{text}?{query}")
 }
 
+/// How long the statements of a given file may take.
+const GIVEN_STATEMENTS: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// The settings for reading a file that anybody may have prepared.
-pub(crate) fn harden(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn harden(connection: &mut Connection, bytes: u64) -> rusqlite::Result<WorkLimit> {
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, 256 << 20)?;
     connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
     connection.set_limit(Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 8)?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection
-        .execute_batch("PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA cache_size=-8000; PRAGMA cell_size_check=ON;")
+    connection.execute_batch(
+        "PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA cache_size=-8000; PRAGMA cell_size_check=ON;",
+    )?;
+    WorkLimit::by_size(connection, bytes)
+}
+
+/// Runs statements of a file that somebody gave in a database of its own. They cannot open another file (ATTACH, VACUUM INTO),
+/// make huge values, or run for ever.
+///
+/// # Errors
+/// What SQLite says of a statement.
+pub fn run_given(connection: &mut Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, 16 << 20)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 8)?;
+    WorkLimit::of(connection, GIVEN_STATEMENTS)?;
+    connection.execute_batch(sql)
 }
 
 /// The two databases of a snapshot, open for reading.
@@ -392,56 +421,4 @@ impl Databases {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(folder: &tempfile::TempDir) -> Vec<String> {
-        let entries = std::fs::read_dir(folder.path()).expect("listed").flatten();
-        let mut names: Vec<String> = entries
-            .map(|one| one.file_name().to_string_lossy().into_owned())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn reading_a_running_services_file_sees_one_instant_and_leaves_its_log() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("live #1?.db");
-        let writer = Connection::open(&path).expect("opened");
-        writer
-            .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES (1);")
-            .expect("made");
-        let before = names(&folder);
-        let log = std::fs::read(beside(&path, "-wal")).expect("read");
-        let live = Database::open_live(&path).expect("opened");
-        writer.execute_batch("INSERT INTO t VALUES (2)").expect("written");
-        assert_eq!(live.rows("SELECT a FROM t", &[]).expect("read").len(), 1);
-        drop(live);
-        assert_eq!(names(&folder), before);
-        assert!(std::fs::read(beside(&path, "-wal")).expect("read").starts_with(&log));
-    }
-
-    #[test]
-    fn a_file_in_log_mode_is_read_without_a_trace() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("plain.db");
-        let writer = Connection::open(&path).expect("opened");
-        writer
-            .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a);")
-            .expect("made");
-        drop(writer);
-        let database = Database::open(&path).expect("opened");
-        assert!(database.rows("SELECT a FROM t", &[]).expect("read").is_empty());
-        assert!(database.rows("DELETE FROM t", &[]).is_err());
-        assert_eq!(names(&folder), ["plain.db"]);
-    }
-
-    #[test]
-    fn garbage_is_refused_when_it_is_opened() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("garbage.db");
-        std::fs::write(&path, b"garbage").expect("written");
-        assert!(matches!(Database::open(&path), Err(DatabaseError::Open { .. })));
-    }
-}
+mod tests;

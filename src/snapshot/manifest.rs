@@ -164,7 +164,11 @@ impl Manifest {
         Manifest::parse(&text, &path)
     }
 
-    fn parse(text: &[u8], path: &Path) -> Result<Manifest, ManifestError> {
+    /// The manifest of a text; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ManifestError`].
+    pub fn parse(text: &[u8], path: &Path) -> Result<Manifest, ManifestError> {
         #[derive(Deserialize)]
         struct Head {
             format: String,

@@ -46,6 +46,7 @@ mod take;
 pub mod verify;
 /// Facts of a write-ahead log.
 pub mod wal;
+mod work_limit;
 
 pub use adopt::adopt;
 pub use quiescent::quiescent;

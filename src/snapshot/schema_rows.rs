@@ -4,7 +4,7 @@ use crate::deployment::schema::{
     ColumnRow, ForeignKeyRow, IndexColumnRow, IndexRow, ObjectRow, Schema, SchemaFacts, SchemaRows, TableRow,
 };
 use crate::deployment::spelling::settled;
-use crate::snapshot::database::{Database, DatabaseError, Row};
+use crate::snapshot::database::{Database, DatabaseError, Row, run_given};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,7 +60,7 @@ pub fn schema_of_sql(sql: &str, path: &Path) -> Result<Schema, DatabaseError> {
 /// # Errors
 /// [`DatabaseError::Read`] with what SQLite says.
 pub fn make_file(sql: &str, from: &Path, file: &Path) -> Result<(), DatabaseError> {
-    let made = rusqlite::Connection::open(file).and_then(|connection| connection.execute_batch(sql));
+    let made = rusqlite::Connection::open(file).and_then(|mut connection| run_given(&mut connection, sql));
     made.map_err(|source| DatabaseError::Read {
         path: from.to_owned(),
         what: "the statements".to_owned(),

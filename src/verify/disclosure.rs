@@ -2,6 +2,7 @@
 //!
 //! A run's secrets are gone with it, so this knows their forms only; redaction while the run lives is what knows the values.
 
+use crate::deployment::given_file;
 use crate::evidence::{likely_secrets, private};
 use crate::verify::look::Look;
 use std::fs;
@@ -17,7 +18,7 @@ pub(crate) fn judge(run: &Path) -> Look {
     files.extend(texts(&run.join("logs")));
     for path in files {
         let name = path.strip_prefix(run).unwrap_or(&path).display().to_string();
-        match fs::read(&path) {
+        match given_file::bytes(&path, given_file::DOCUMENT_BYTES) {
             Ok(bytes) => one(&name, &String::from_utf8_lossy(&bytes), &mut look),
             Err(error) => look.problems.push(format!("cannot read {name}: {error}")),
         }

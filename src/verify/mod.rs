@@ -33,12 +33,12 @@ mod verdict;
 /// Reports.
 pub mod views;
 
+use crate::deployment::given_file;
 use crate::evidence::{CheckId, Finding, NotAsked, Started, StoreError, Verdict, short};
 use crate::verify::document::Document;
 use crate::verify::look::Look;
 use crate::verify::signature::PublicKey;
 use serde::Serialize;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Why nothing could be verified: known before anything was looked at.
@@ -147,7 +147,7 @@ pub fn verify_as(run: &Path, reports: &[PathBuf], expected: &Expected) -> Result
         }
         return Err(VerifyError::NoRun { path: run.to_owned() });
     }
-    let bytes = fs::read(&file).map_err(|source| VerifyError::Read {
+    let bytes = given_file::bytes(&file, given_file::DOCUMENT_BYTES).map_err(|source| VerifyError::Read {
         path: file.clone(),
         source,
     })?;

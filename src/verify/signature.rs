@@ -3,6 +3,7 @@
 //! A private key is read from a file of its owner's, used, and never shown. A seal by a key that nobody pinned proves that
 //! the evidence is what that key's holder sealed, not who that is.
 
+use crate::deployment::given_file;
 use crate::evidence::{StoreError, sha256, short, write_atomically};
 use crate::verify::document::Document;
 use crate::verify::look::Look;
@@ -126,7 +127,7 @@ impl SealKey {
                 mode,
             });
         }
-        let text = fs::read_to_string(path).map_err(failed)?;
+        let text = given_file::settings(path).map_err(failed)?;
         let seed = key_bytes(&text, "PRIVATE KEY", &PRIVATE_DER)
             .ok_or_else(|| SealError::NoPrivateKey { path: path.to_owned() })?;
         Ok(SealKey::of(&seed))
@@ -151,7 +152,7 @@ impl SealKey {
     pub fn seal(&self, run: &Path) -> Result<PathBuf, SealError> {
         let evidence = run.join("evidence.json");
         let no_evidence = || SealError::NoEvidence { path: evidence.clone() };
-        let text = fs::read_to_string(&evidence).map_err(|_| no_evidence())?;
+        let text = given_file::document(&evidence).map_err(|_| no_evidence())?;
         let document = Document::lenient(&text).ok_or_else(no_evidence)?;
         self.seal_text(run, &document.run().id, &text)
     }
@@ -186,7 +187,7 @@ impl PublicKey {
     pub fn given(given: &str) -> Result<PublicKey, SealError> {
         let path = Path::new(given);
         let text = if path.is_file() {
-            fs::read_to_string(path).map_err(|source| SealError::Read {
+            given_file::settings(path).map_err(|source| SealError::Read {
                 path: path.to_owned(),
                 source,
             })?
@@ -226,7 +227,7 @@ fn key_bytes(text: &str, kind: &str, der: &[u8]) -> Option<[u8; 32]> {
 /// Looks at the seal of a run's folder; `None` where there is none and none is demanded.
 pub(crate) fn judge(run: &Path, document: &Document, evidence: &[u8], pinned: Option<&PublicKey>) -> Option<Look> {
     let mut look = Look::default();
-    let text = match fs::read_to_string(run.join(FILE_NAME)) {
+    let text = match given_file::settings(&run.join(FILE_NAME)) {
         Ok(text) => text,
         Err(error) => {
             let pinned = pinned?;
@@ -248,7 +249,7 @@ pub(crate) fn judge(run: &Path, document: &Document, evidence: &[u8], pinned: Op
 /// What is wrong, in a sentence.
 pub fn is_sealed(run: &Path, id: &str, text: &str, key: &PublicKey) -> Result<(), String> {
     let path = run.join(FILE_NAME);
-    let read = fs::read_to_string(&path).map_err(|error| format!("it bears no seal by {key} ({error})"))?;
+    let read = given_file::settings(&path).map_err(|error| format!("it bears no seal by {key} ({error})"))?;
     let seal: Seal = serde_json::from_str(&read).map_err(|error| format!("its seal cannot be read: {error}"))?;
     let mut look = Look::default();
     held(&seal, id, text.as_bytes(), Some(key), &mut look);

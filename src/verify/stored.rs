@@ -1,5 +1,6 @@
 //! Whether the stored files are those that the evidence describes: snapshots of a drill, captures of a comparison.
 
+use crate::deployment::given_file;
 use crate::evidence::{Evidence, ParityEvidence, SnapshotRecord, sha256};
 use crate::snapshot::manifest::{Manifest, ServicePart};
 use crate::snapshot::verify::{VerifyError, inspect};
@@ -161,7 +162,7 @@ pub(crate) fn captures(evidence: &ParityEvidence, run: &Path) -> Look {
             look.must(false, name, "a file beside the evidence", "a path", "evidence.json");
             continue;
         }
-        match std::fs::read(run.join(name)) {
+        match given_file::bytes(&run.join(name), given_file::DOCUMENT_BYTES) {
             Ok(bytes) => look.hold(name, &environment.capture_sha256, &sha256(&bytes), name),
             Err(error) => look.problems.push(format!("{name}: moved or removed ({error})")),
         }

@@ -1,5 +1,6 @@
 //! Whether each report is, byte for byte, what the evidence gives.
 
+use crate::deployment::given_file;
 use crate::evidence::short;
 use crate::report::named_run;
 use crate::verify::canonical::first_difference;
@@ -16,7 +17,7 @@ pub(crate) type View = (String, String);
 /// Holds the reports against the one that the evidence gives; `own` is where the run's own one should be.
 pub(crate) fn judge(document: &Document, expected: &str, own: &Path, given: &[View]) -> Look {
     let mut look = Look::default();
-    match std::fs::read(own) {
+    match given_file::bytes(own, given_file::DOCUMENT_BYTES) {
         Ok(bytes) => one(
             document,
             expected,
@@ -53,7 +54,7 @@ fn one(document: &Document, expected: &str, name: &str, observed: &str, look: &m
 /// The path and what the system says.
 pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<View>, (PathBuf, std::io::Error)> {
     let each = paths.iter().map(|path| {
-        let bytes = std::fs::read(path).map_err(|source| (path.clone(), source))?;
+        let bytes = given_file::bytes(path, given_file::DOCUMENT_BYTES).map_err(|source| (path.clone(), source))?;
         Ok((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()))
     });
     each.collect()
@@ -67,12 +68,12 @@ pub fn naming(run: &Path, reports: &Path) -> Vec<PathBuf> {
     } else {
         run.to_owned()
     };
-    let document = std::fs::read_to_string(evidence).ok();
+    let document = given_file::document(&evidence).ok();
     let Some(document) = document.and_then(|text| Document::lenient(&text)) else {
         return Vec::new();
     };
     let is_of_it = |path: &PathBuf| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let text = given_file::document(path).unwrap_or_default();
         path.extension().is_some_and(|ending| ending == "md") && named_run(&text) == Some(document.run().id.as_str())
     };
     let entries = std::fs::read_dir(reports).into_iter().flatten().flatten();

@@ -6,6 +6,7 @@ use recovery_drills::cadence::checklist::{Expected, Item, Judged, judge};
 use recovery_drills::cadence::collect::{Found, collect, newest, prints};
 use recovery_drills::cadence::commit::changed_since;
 use recovery_drills::deployment::Service;
+use recovery_drills::deployment::given_file;
 use recovery_drills::deployment::release::is_commit;
 use recovery_drills::drills::context::chain;
 use recovery_drills::drills::{reference, schema_gate};
@@ -76,7 +77,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         Err(message) => return refuse(ExitCode::Usage, &message),
     };
     let path = options.reports.join(PAGE);
-    let present = match std::fs::read_to_string(&path) {
+    let present = match given_file::document(&path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return refuse(ExitCode::Usage, &format!("cannot read {}: {error}", path.display())),
@@ -191,7 +192,7 @@ fn altered(item: Item, found: &Found, options: &Options, key: Option<&PublicKey>
 }
 
 fn outcome_altered(item: Item, found: &Found, document: &Path, key: Option<&PublicKey>) -> Option<String> {
-    let text = std::fs::read_to_string(document).unwrap_or_default();
+    let text = given_file::document(document).unwrap_or_default();
     if let Some(key) = key
         && let Err(why) = is_sealed(&found.folder, &found.proof.run, &text, key)
     {

@@ -15,7 +15,7 @@ use recovery_drills::drills::reference;
 use recovery_drills::drills::schema_upgrade;
 use recovery_drills::drills::self_test::SelfTest;
 use recovery_drills::drills::stages::Stages;
-use recovery_drills::evidence::{Evidence, Verdict};
+use recovery_drills::evidence::{Evidence, Secrets, Verdict};
 use recovery_drills::report::summary;
 use recovery_drills::runtime::engine::Mount;
 use recovery_drills::verify::signature::SealKey;
@@ -387,10 +387,10 @@ pub(crate) fn catalogue_folder() -> PathBuf {
     reference::workspace_root().join("fixtures/faults")
 }
 
-/// The command as it was typed; it holds no secret, as secrets are never arguments.
+/// The command as it was typed, without the password of an address in it and without what the variables hold as secrets.
 pub(crate) fn command_line() -> String {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    format!("cargo xtask {}", arguments.join(" "))
+    Secrets::of_process().redact(&format!("cargo xtask {}", arguments.join(" ")))
 }
 
 fn chosen_seed() -> u64 {

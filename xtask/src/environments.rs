@@ -1,6 +1,7 @@
 //! Finds environment files by name or path.
 
 use recovery_drills::deployment::environment::Environment;
+use recovery_drills::deployment::given_file;
 use recovery_drills::parity::perform::Subject;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ pub(crate) fn load(name: &str, folder: &Path) -> Result<Subject, String> {
     } else {
         folder.join(format!("{name}.toml"))
     };
-    let text = std::fs::read_to_string(&path).map_err(|error| {
+    let text = given_file::settings(&path).map_err(|error| {
         let known = known(folder);
         format!(
             "cannot read the environment {}: {error}; known in {}: {}",

@@ -33,7 +33,7 @@ mod verify;
 
 use clap::{Parser, Subcommand};
 use exit::ExitCode;
-use recovery_drills::evidence::{Level, annotation};
+use recovery_drills::evidence::{Level, Secrets, annotation, plain};
 
 /// Proves that a Beam directory and message bus can be recovered from their backups.
 #[derive(Parser)]
@@ -136,6 +136,7 @@ fn quiet_on_closed_output() {
 
 /// Prints an error as every command does and returns the code for it.
 fn refuse(code: ExitCode, message: &str) -> ExitCode {
+    let message = &plain(&Secrets::of_process().redact(message));
     eprintln!("error: {message}");
     if github::is_here() {
         eprintln!("{}", annotation(Level::Error, None, "cargo xtask", message));

@@ -2,6 +2,7 @@
 
 use crate::verify;
 use recovery_drills::deployment::Service;
+use recovery_drills::deployment::given_file;
 use recovery_drills::drills::context::{DrillRequest, chain, timestamp};
 use recovery_drills::drills::schema_gate;
 use recovery_drills::evidence::{CommandOutcome, Harness, Run, SchemaPrints, TestAttempt, Verdict};
@@ -77,8 +78,7 @@ pub(crate) fn leave(
     let path = outcome.write(&request.runs).map_err(|error| chain(&error))?;
     let place = path.parent().unwrap_or(Path::new("."));
     if let Some(key) = verify::seal_key()? {
-        let text =
-            std::fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let text = given_file::document(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         key.seal_text(place, &outcome.run.id, &text)
             .map_err(|error| chain(&error))?;
     }

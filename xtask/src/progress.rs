@@ -2,7 +2,7 @@
 
 use crate::said;
 use recovery_drills::drills::context::Progress;
-use recovery_drills::evidence::{Step, StepOutcome};
+use recovery_drills::evidence::{Step, StepOutcome, one_line};
 use std::io::IsTerminal;
 
 /// Prints a line a step; on a terminal the running step is shown first and then replaced.
@@ -41,7 +41,9 @@ impl Progress for Lines {
             .unwrap_or("            ");
         said::line(format_args!(
             "{clear}{time}  {mark} {:>6} ms  {:<30} {}",
-            step.duration_ms, step.name, step.detail
+            step.duration_ms,
+            one_line(&step.name),
+            one_line(&step.detail)
         ));
     }
 }

@@ -5,6 +5,7 @@ use crate::outcome::{self, Began};
 use crate::progress::Lines;
 use crate::{containers, drill, github, refuse, report};
 use recovery_drills::deployment::Service;
+use recovery_drills::deployment::given_file;
 use recovery_drills::deployment::schema::Schema;
 use recovery_drills::drills::context::{DrillRequest, Progress, Quiet, chain};
 use recovery_drills::drills::reference::workspace_root;
@@ -341,7 +342,7 @@ fn observed(options: &Options) -> Result<Option<Observed>, (ExitCode, String)> {
     }
     if let (Some(path), Some(service)) = (&options.sql, service) {
         let text =
-            std::fs::read_to_string(path).map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
+            given_file::settings(path).map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
         // SQLite repeats the whole text behind its first line.
         let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
         let schema = schema_of_sql(&text, path).map_err(|error| usage(first_line(chain(&error))))?;

@@ -6,6 +6,7 @@ use crate::{environments, features, refuse};
 use recovery_drills::deployment::Service;
 use recovery_drills::deployment::environment::SnapshotSettings;
 use recovery_drills::drills::context::chain;
+use recovery_drills::evidence::one_line;
 use recovery_drills::snapshot::file_set::FileSet;
 use recovery_drills::snapshot::manifest::FILE_NAME;
 use recovery_drills::snapshot::{self, Request, TakeError};
@@ -270,7 +271,7 @@ pub(crate) fn take(options: &Create, to: &Path) -> Result<String, (ExitCode, Str
         (code, chain(&error))
     })?;
     for name in &adopted.ignored {
-        eprintln!("ignored: {name}");
+        eprintln!("ignored: {}", one_line(name));
     }
     let file = |at: usize| FileSet::new(Service::ALL[at], options.from.join(&adopted.names[at]));
     let request = Request {

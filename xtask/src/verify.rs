@@ -2,6 +2,7 @@
 
 use crate::exit::ExitCode;
 use crate::{refuse, report};
+use recovery_drills::deployment::given_file;
 use recovery_drills::drills::context::chain;
 use recovery_drills::drills::reference;
 use recovery_drills::report::named_run;
@@ -87,7 +88,7 @@ fn place(options: &Options) -> Result<(PathBuf, Vec<PathBuf>), String> {
     if let Some(run) = given.parent().filter(|run| run.join("evidence.json").is_file()) {
         return Ok((run.to_owned(), reports));
     }
-    let text = std::fs::read_to_string(given).map_err(|error| format!("cannot read {}: {error}", given.display()))?;
+    let text = given_file::document(given).map_err(|error| format!("cannot read {}: {error}", given.display()))?;
     let id = named_run(&text).filter(|id| !id.contains(['/', '.']));
     let id = id.ok_or_else(|| format!("{} names no run; give a run's folder or id", given.display()))?;
     let run = reference::runs_folder().join(id);

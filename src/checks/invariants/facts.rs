@@ -14,6 +14,7 @@ use crate::snapshot::internal_objects::unlawful;
 use crate::snapshot::raw::observe_set;
 use crate::snapshot::schema_rows::schema_rows;
 use crate::snapshot::wal::{WalFacts, wal_facts};
+use rusqlite::types::ValueRef;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::Path;
@@ -21,6 +22,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Rows of one table above which it is not loaded, and rules that need it are listed as not checked.
 pub const MOST_ROWS: u64 = 2_000_000;
+
+/// Bytes of one table above which it is not loaded either.
+const MOST_BYTES: usize = 512 << 20;
 
 /// A bus file larger than this is not searched for remnants.
 const MOST_CARVED_BYTES: u64 = 256 << 20;
@@ -189,7 +193,8 @@ fn load_plain(
                 facts.tables.insert(name, table);
             }
             Ok(Err(rows)) => {
-                let reason = format!("{name} has {rows} rows, more than {most}");
+                let reason =
+                    format!("{name} has {rows} rows or more; read are at most {most} rows and {MOST_BYTES} bytes");
                 facts.unloaded.insert(name, reason);
             }
             Err(error) => {
@@ -255,9 +260,22 @@ fn load_table(
         .collect();
     let mut rows = Vec::new();
     let mut count = 0_u64;
-    let sql = format!("SELECT rowid, * FROM {} NOT INDEXED", quoted(name));
+    // Not `*`: a generated column may make of each row whatever it wants.
+    let stored: Vec<String> = columns.iter().map(|column| format!(", {}", quoted(column))).collect();
+    let sql = format!("SELECT rowid{} FROM {} NOT INDEXED", stored.concat(), quoted(name));
+    let mut bytes = 0_usize;
     database.each(&sql, |row| {
         count += 1;
+        for at in 1..=columns.len() {
+            bytes += match row.get_ref(at)? {
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+                ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+            };
+        }
+        if bytes > MOST_BYTES {
+            rows.clear();
+            count = count.max(most + 1);
+        }
         if count <= most {
             let cells = (1..=columns.len()).map(|at| Ok(Cell::from(row.get_ref(at)?)));
             rows.push((row.get(0)?, cells.collect::<rusqlite::Result<Vec<Cell>>>()?));

@@ -5,6 +5,7 @@
 
 use crate::deployment::Service;
 use crate::deployment::attached::AttachedSource;
+use crate::deployment::given_file;
 use crate::drills::attached::state::is_own;
 use crate::drills::context::now;
 use crate::drills::run_folder::private_folder;
@@ -298,7 +299,7 @@ fn take_lock(state: &Path, name: &str, run: &str) -> Result<File, HoldError> {
     options.create(true).read(true).append(true).mode(0o600);
     let mut file = options.open(&path).map_err(failed)?;
     if file.try_lock().is_err() {
-        let holder = fs::read_to_string(&path).unwrap_or_default();
+        let holder = given_file::settings(&path).unwrap_or_default();
         let run = holder.lines().last().unwrap_or("of somebody else").to_owned();
         return Err(HoldError::Taken { run });
     }
@@ -332,7 +333,7 @@ pub fn records(state: &Path) -> Vec<Result<HoldRecord, HoldError>> {
     let paths = entries.flatten().map(|entry| entry.path());
     paths
         .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
-        .filter_map(|path| match fs::read_to_string(&path) {
+        .filter_map(|path| match given_file::settings(&path) {
             Ok(text) => Some(serde_json::from_str(&text).map_err(|source| HoldError::Format { path, source })),
             // Let go in this very moment.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,

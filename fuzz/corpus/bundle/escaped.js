@@ -1,0 +1,1 @@
+x="https:\/\/api.beam.test\/agents";y="https:\u002f\u002fapi.beam.test"

@@ -1,0 +1,1 @@
+const a="https://api.beam.test",b=`http://localhost:3000/health`;fetch("ws://127.0.0.1:8420/v1/beam/ws");/* https://api.other.test */var VITE_API_URL="https://directory.example.org/";//# sourceMappingURL=x

@@ -1,0 +1,1 @@
+CREATE TABLE t(a BLOB DEFAULT x'00ff' CHECK (a<>X'0a'), b DEFAULT (1+-2), c DEFAULT -1e3, d CHECK(d->>'$.x' IS NULL));

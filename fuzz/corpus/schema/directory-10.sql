@@ -1,0 +1,1 @@
+CREATE INDEX idx_agents_verification_tier ON agents (verification_tier, trust_score DESC);
