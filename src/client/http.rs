@@ -422,23 +422,4 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn path_segments_cannot_leave_their_place() {
-        assert_eq!(segment("a/b?c#d é@x:1"), "a%2Fb%3Fc%23d%20%C3%A9@x:1");
-    }
-
-    #[tokio::test]
-    async fn after_a_refused_connection_nothing_more_is_sent() {
-        // Port 1 on loopback is not listened on.
-        let connection = Connection::new(Service::Bus, "http://127.0.0.1:1/");
-        let first = connection.call(Method::GET, "/health", HeaderMap::new(), None).await;
-        assert!(matches!(first, Err(ClientError::Refused { .. })), "{first:?}");
-        let second = connection.call(Method::GET, "/stats", HeaderMap::new(), None).await;
-        assert!(
-            matches!(&second, Err(ClientError::NotSent { request, .. }) if request.url == "http://127.0.0.1:1/stats")
-        );
-    }
-}
+mod tests;
