@@ -123,6 +123,24 @@ fn harmless_changes_do_not_alarm() {
 }
 
 #[test]
+fn a_login_mail_that_was_not_sent_is_no_alarm() {
+    let folder = at_rest();
+    recorded::alter(
+        &recorded::file(&folder, Service::Directory),
+        "INSERT INTO admin_magic_links (token, email, role, created_at, expires_at, used)
+           SELECT 'unsent', email, role, '2026-11-23T23:30:00.000Z', '2026-11-23T23:45:00.000Z', 0 FROM admin_magic_links LIMIT 1",
+    );
+    let said = alone(folder.path());
+    silent(&said, "a login mail that was not sent");
+    let reason = said.relaxed.iter().find(|(name, _)| *name == "A01");
+    assert!(
+        reason.is_some_and(|(_, reason)| reason.contains("not have been sent")),
+        "{:?}",
+        said.relaxed
+    );
+}
+
+#[test]
 fn a_prune_row_relaxes_rules_and_says_so() {
     let folder = at_rest();
     recorded::alter(
@@ -157,7 +175,8 @@ fn a_table_that_is_too_large_relaxes_the_rules_that_need_it() {
         .iter()
         .find(|(rule, _)| *rule == "I01")
         .map(|(_, reason)| reason.as_str());
-    assert_eq!(reason, Some("intent_trace_events has 116 rows, more than 100"));
+    let told = "intent_trace_events has 116 rows or more; read are at most 100 rows and ";
+    assert!(reason.is_some_and(|reason| reason.starts_with(told)), "{reason:?}");
 }
 
 #[test]
