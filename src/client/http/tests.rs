@@ -1,3 +1,5 @@
+//! What a client makes of answers that are not as they should be.
+
 use super::*;
 
 #[test]
