@@ -1,6 +1,8 @@
 //! Keeps known secrets out of evidence, reports, logs and error texts.
 
 use crate::evidence::likely_secrets::{address_passwords, without_likely_secrets};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// The secrets of a run; everything that leaves the harness as text goes through [`Secrets::redact`].
 #[derive(Clone, Default)]
@@ -96,6 +98,25 @@ impl Secrets {
             }
         }
         without_likely_secrets(&clean)
+    }
+
+    /// A document with every text in it redacted.
+    ///
+    /// # Errors
+    /// Where a redacted text is none that the document can hold.
+    pub fn redact_document<T: Serialize + DeserializeOwned>(&self, document: &T) -> Result<T, serde_json::Error> {
+        let mut value = serde_json::to_value(document)?;
+        redact_texts(&mut value, self);
+        serde_json::from_value(value)
+    }
+}
+
+fn redact_texts(value: &mut serde_json::Value, secrets: &Secrets) {
+    match value {
+        serde_json::Value::String(text) => *text = secrets.redact(text),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| redact_texts(item, secrets)),
+        serde_json::Value::Object(members) => members.values_mut().for_each(|member| redact_texts(member, secrets)),
+        _ => {}
     }
 }
 

@@ -5,9 +5,13 @@
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 
 /// How long a command may take.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// How much of what it prints is read: a page of the largest size and what curl says behind it.
+const LARGEST_BYTES: u64 = 33 << 20;
 
 /// Why a command gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +34,12 @@ pub(crate) enum CommandError {
         program: String,
         /// Its exit status.
         status: std::process::ExitStatus,
+    },
+    /// It printed without an end.
+    #[error("{program} printed more than {LARGEST_BYTES} bytes")]
+    TooMuch {
+        /// The program.
+        program: String,
     },
     /// It did not end.
     #[error("{program} did not end within {} s", LIMIT.as_secs())]
@@ -60,7 +70,7 @@ pub(crate) async fn run(argv: &[String], folder: &Path) -> Result<Vec<u8>, Comma
     } else {
         folder
     };
-    let child = tokio::process::Command::new(program)
+    let mut child = tokio::process::Command::new(program)
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
@@ -69,19 +79,24 @@ pub(crate) async fn run(argv: &[String], folder: &Path) -> Result<Vec<u8>, Comma
         .kill_on_drop(true)
         .spawn()
         .map_err(started)?;
-    let Ok(ended) = tokio::time::timeout(LIMIT, child.wait_with_output()).await else {
-        return Err(CommandError::Endless {
-            program: program.clone(),
-        });
+    let all = async {
+        let mut output = Vec::new();
+        if let Some(printed) = child.stdout.take() {
+            printed.take(LARGEST_BYTES + 1).read_to_end(&mut output).await?;
+        }
+        if output.len() as u64 > LARGEST_BYTES {
+            return Ok((output, None));
+        }
+        Ok((output, Some(child.wait().await?)))
     };
-    let output = ended.map_err(started)?;
-    if output.status.success() {
-        Ok(output.stdout)
-    } else {
-        Err(CommandError::Ended {
-            program: program.clone(),
-            status: output.status,
-        })
+    let program = program.clone();
+    match tokio::time::timeout(LIMIT, all).await {
+        Err(_) => Err(CommandError::Endless { program }),
+        Ok(ended) => match ended.map_err(started)? {
+            (_, None) => Err(CommandError::TooMuch { program }),
+            (output, Some(status)) if status.success() => Ok(output),
+            (_, Some(status)) => Err(CommandError::Ended { program, status }),
+        },
     }
 }
 
@@ -97,6 +112,12 @@ mod tests {
     async fn what_a_command_prints_is_taken() {
         let printed = run(&argv(&["echo", "v20.1.0"]), Path::new("")).await.unwrap();
         assert_eq!(printed, b"v20.1.0\n");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_prints_without_an_end_is_stopped() {
+        let failed = run(&argv(&["cat", "/dev/zero"]), Path::new(".")).await;
+        assert!(matches!(failed, Err(CommandError::TooMuch { .. })), "{failed:?}");
     }
 
     #[tokio::test]

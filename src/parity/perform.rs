@@ -4,7 +4,7 @@ use crate::deployment::compared::Aspect;
 use crate::deployment::environment::Environment;
 use crate::evidence::{
     AspectRecord, Chain, ComparedEnvironment, Component, Detection, Drift, Evidence, Finding, Harness, Judgement,
-    NotAsked, Objectives, ParityEvidence, Polarity, Run, Step, StepOutcome, StoreError, Verdict, sha256,
+    NotAsked, Objectives, ParityEvidence, Polarity, Run, Secrets, Step, StepOutcome, StoreError, Verdict, sha256,
 };
 use crate::parity::capture::{Capture, Looks, timestamp};
 use crate::parity::fetch::Fetcher;
@@ -60,6 +60,12 @@ pub async fn perform(request: &Request) -> Result<ParityEvidence, StoreError> {
     let folder = request.runs.join(&id);
     let environments: Vec<&Environment> = request.subjects.iter().map(|subject| &subject.environment).collect();
     let earlier = request.against.as_ref().map(|(capture, _)| capture);
+    let secrets = known_secrets(&environments);
+    let unwritable = |source| StoreError::Format {
+        path: folder.clone(),
+        format: Evidence::FORMAT,
+        source,
+    };
     let mut steps = Vec::new();
     let (captures, compared, verdict) = loop {
         let mut captures = Vec::new();
@@ -75,6 +81,11 @@ pub async fn perform(request: &Request) -> Result<ParityEvidence, StoreError> {
             });
             captures.push(capture);
         }
+        let captures = captures
+            .iter()
+            .map(|capture| secrets.redact_document(capture))
+            .collect::<Result<Vec<Capture>, _>>()
+            .map_err(unwritable)?;
         let compared = compare(&captures, &environments, earlier, request.aspects, started);
         let verdict = ParityEvidence::verdict_of(request.drill, &compared.checks, &compared.not_asked);
         let left = request.patience.saturating_sub(began.elapsed());
@@ -96,9 +107,22 @@ pub async fn perform(request: &Request) -> Result<ParityEvidence, StoreError> {
     evidence.drifts = compared.drifts;
     evidence.intended = compared.intended;
     evidence.not_asked = compared.not_asked;
+    // Judged were also the addresses of the environments' own files, which may hold a password.
+    let mut evidence: ParityEvidence = secrets.redact_document(&evidence).map_err(unwritable)?;
     evidence.close();
     evidence.write(&folder.join("evidence.json"))?;
     Ok(evidence)
+}
+
+/// What the harness was given in variables, and what the environments' files give to services.
+fn known_secrets(environments: &[&Environment]) -> Secrets {
+    let mut secrets = Secrets::of_process();
+    for environment in environments {
+        for (name, value) in environment.directory.env.iter().chain(&environment.bus.env) {
+            secrets.learn(name, value);
+        }
+    }
+    secrets
 }
 
 fn capture_file(environment: &str) -> String {

@@ -127,7 +127,9 @@ fn files(root: &Path) -> Vec<PathBuf> {
             let (path, name) = (entry.path(), entry.file_name());
             let name = name.to_string_lossy();
             let hidden = name.starts_with('.') && ![".cargo", ".config", ".ci", ".github"].contains(&name.as_ref());
-            let generated = name == "node_modules" || (folder == root && (name == "target" || name == "Cargo.lock"));
+            let generated = name == "node_modules"
+                || (folder == root && (name == "target" || name == "Cargo.lock"))
+                || (folder == root.join("fuzz") && ["target", "artifacts", "corpus"].contains(&name.as_ref()));
             if hidden || generated {
                 continue;
             }
@@ -278,6 +280,7 @@ fn names_in_docs(root: &Path, name: &Path, text: &str, found: &mut Vec<String>) 
                 "xtask/",
                 "fixtures/",
                 "tests/",
+                "fuzz/",
                 "reports/",
                 ".ci/",
                 ".config/",

@@ -99,7 +99,7 @@ pub enum MovingError {
 pub(crate) async fn answers(url: &str) -> Result<(), String> {
     let address = format!("{url}/health");
     let look = async {
-        let fetcher = Fetcher::direct();
+        let fetcher = Fetcher::new();
         fetcher.text(&address).await
     };
     match tokio::time::timeout(LOOK_LIMIT, look).await {

@@ -65,6 +65,11 @@ impl World {
             binary: reference::ensure_built().expect("built"),
         };
         std::fs::create_dir(world.path("here")).expect("a folder");
+        std::fs::create_dir(world.path("runs")).expect("a folder");
+        // What is built already is not built again in the target folder that the runs are kept in.
+        let built = reference::target_folder().join("debug");
+        std::os::unix::fs::symlink(std::path::absolute(built).expect("a path"), world.path("runs/debug"))
+            .expect("linked");
         world.git();
         world
     }
@@ -260,9 +265,10 @@ impl World {
             std::fs::copy(from.join(name), folder.join(name)).expect("copied");
         }
         let opened = rusqlite::Connection::open(folder.join("beam-directory.db")).expect("opened");
+        opened.execute_batch("PRAGMA foreign_keys=OFF").expect("off");
         let secret = self.secret("database row");
         for change in [
-            "UPDATE admin_magic_links SET token = ?1, role = ?1",
+            "UPDATE admin_magic_links SET token = ?1",
             "UPDATE admin_sessions SET id = ?1",
             "UPDATE orgs SET api_key_hash = ?1, verification_token = ?1",
             "UPDATE agents SET api_key_hash = ?1, email = ?1 WHERE rowid = 1",

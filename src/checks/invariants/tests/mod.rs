@@ -128,7 +128,7 @@ fn a_login_mail_that_was_not_sent_is_no_alarm() {
     recorded::alter(
         &recorded::file(&folder, Service::Directory),
         "INSERT INTO admin_magic_links (token, email, role, created_at, expires_at, used)
-           SELECT 'unsent', email, role, '2026-11-23T23:30:00.000Z', '2026-11-23T23:45:00.000Z', 0 FROM admin_magic_links LIMIT 1",
+           SELECT '0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a', email, role, '2026-11-23T23:30:00.000Z', '2026-11-23T23:45:00.000Z', 0 FROM admin_magic_links LIMIT 1",
     );
     let said = alone(folder.path());
     silent(&said, "a login mail that was not sent");
@@ -206,4 +206,28 @@ fn findings_show_no_secret_and_no_address() {
     for secret in ["Someone@", "not-a-session", "not-a-hash", "Private@"] {
         assert!(!said.contains(secret), "{secret} in {said}");
     }
+}
+
+#[test]
+fn a_generated_column_costs_no_memory() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for service in crate::deployment::Service::ALL {
+        let name = service.database_file();
+        std::fs::copy(AT_REST.path().join(name), folder.path().join(name)).expect("copied");
+    }
+    // Read as they are generated, its rows would take 60 GiB.
+    rusqlite::Connection::open(folder.path().join("beam-directory.db"))
+        .and_then(|file| {
+            file.execute_batch(
+                "CREATE TABLE g(a, b GENERATED ALWAYS AS (hex(zeroblob(a))) VIRTUAL, c);
+                 INSERT INTO g(a, c) WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM r LIMIT 500) SELECT 60000000, n FROM r;",
+            )
+        })
+        .expect("made");
+    let facts = observe(folder.path(), None);
+    let table = facts.tables().find(|table| table.name == "g").expect("loaded");
+    assert_eq!(
+        (table.columns.as_slice(), table.rows.len()),
+        (&["a".to_owned(), "c".to_owned()][..], 500)
+    );
 }
