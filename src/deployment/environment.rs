@@ -358,8 +358,16 @@ fn without_text(error: &toml::de::Error, text: &str) -> String {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     // serde repeats a value of the wrong type: `invalid type: string "…", expected …`.
+    let said = match error
+        .message()
+        .strip_prefix("unknown variant `")
+        .and_then(|rest| rest.split_once('`'))
+    {
+        Some((_, known)) => format!("unknown variant{known}"),
+        None => error.message().to_owned(),
+    };
     let mut message = String::new();
-    for (at, part) in error.message().split('"').enumerate() {
+    for (at, part) in said.split('"').enumerate() {
         message.push_str(if at % 2 == 0 { part } else { "\"…\"" });
     }
     format!("line {line}, column {column}: {message}")

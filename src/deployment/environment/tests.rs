@@ -16,6 +16,27 @@ fn a_name_is_enough() {
 }
 
 #[test]
+fn an_error_repeats_nothing_of_the_file() {
+    let secret = "s3cret-of-the-file";
+    for text in [
+        format!("name = \"x\"\n[directory]\nenv = {{ A = '{secret}' \n"),
+        format!("name = \"x\"\n[directory]\nport = '{secret}'\n"),
+        format!("name = \"x\"\n[directory]\nruntime = '{secret}'\n"),
+        format!("name = '{secret}/'\n"),
+    ] {
+        let error = parse(&text).unwrap_err().to_string();
+        assert!(!error.contains(secret), "{error}");
+    }
+    let error = parse("name = \"x\"\n[directory]\nruntime = 'none'\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("line 3") && error.contains("expected one of `process`"),
+        "{error}"
+    );
+}
+
+#[test]
 fn every_section_of_the_design_is_known() {
     let text = r#"
         name = "production"

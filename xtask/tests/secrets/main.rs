@@ -1,6 +1,7 @@
 //! Recognisable secrets are put everywhere a run can meet one; none of them may stand in what any command prints or leaves.
 //!
-//! Files of databases are exempt: a snapshot is what the services stored, kept 0600 in folders of 0700.
+//! Files of databases are exempt: a snapshot is what the services stored, kept 0600 in folders of 0700. So are the working files that
+//! `--keep` leaves.
 
 mod search;
 mod world;

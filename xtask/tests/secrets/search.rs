@@ -90,7 +90,9 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
         let (path, kind) = (entry.path(), entry.file_type().expect("its kind"));
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_database = [".db", ".sqlite", "-wal", "-shm"].iter().any(|end| name.ends_with(end));
-        if kind.is_dir() {
+        // What `--keep` leaves is what services had, as they had it: databases, keys and their own logs, in a folder of 0700.
+        let is_kept = name == "work" && path.parent().is_some_and(|run| run.join("evidence.json").is_file());
+        if kind.is_dir() && !is_kept {
             found.extend(files(&path));
         } else if kind.is_file() && !is_database {
             found.push(path);
