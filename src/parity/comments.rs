@@ -87,14 +87,20 @@ fn between(
     may_start: &dyn Fn(&str) -> bool,
     spans: &mut Vec<(usize, usize)>,
 ) {
-    let mut at = 0;
+    // Line and closing mark are looked for from where they were found last: a text of opening marks costs no more than another.
+    let (mut at, mut line, mut seen, mut closing) = (0, 0, 0, 0);
     while let Some(found) = text[at..].find(open) {
         let from = at + found;
-        let line = text[..from].rfind('\n').map_or(0, |end| end + 1);
-        at = from + open.len();
-        let Some(length) = text[at..].find(close).filter(|_| may_start(&text[line..from])) else {
+        line = text[seen..from].rfind('\n').map_or(line, |end| seen + end + 1);
+        (seen, at) = (from, from + open.len());
+        if closing < at {
+            let Some(next) = text[at..].find(close) else { break };
+            closing = at + next;
+        }
+        if !may_start(&text[line..from]) {
             continue;
-        };
+        }
+        let length = closing - at;
         if length <= LONGEST_COMMENT {
             at += length + close.len();
             spans.push((offset + from, offset + at));

@@ -29,6 +29,18 @@ pub(crate) const DUMMY_BASE: &str = "perhaps a base for parsing addresses";
 /// Hosts of URL parsers' bases are no longer than `a.b`, or begin as `a.com`.
 const LONGEST_DUMMY: usize = 3;
 
+/// No address is longer, in bytes; no line that speaks of one is farther away.
+pub(crate) const LONGEST_ADDRESS: usize = 4_096;
+
+/// The beginning of a text, of at most so many bytes.
+pub(crate) fn clipped(text: &str, bytes: usize) -> &str {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// What is known of origins beforehand.
 pub(crate) struct Known {
     /// Hosts that are an API's in this or another environment.
@@ -98,7 +110,8 @@ pub(crate) fn scan(surface: &str, shown: &str, raw: &str, is_script: bool, known
         let Some(address) = Address::at(&text, at) else {
             continue;
         };
-        let in_script = is_script || scripts.iter().any(|(from, to)| (*from..*to).contains(&at));
+        let after = scripts.partition_point(|(from, _)| *from <= at);
+        let in_script = is_script || after.checked_sub(1).is_some_and(|before| at < scripts[before].1);
         let rewritten =
             || is_rewrite(shown, &text[..address.start]).then(|| "where requests are sent on to".to_owned());
         let Some(why) = address.why(&text, in_script, known).or_else(rewritten) else {
@@ -113,13 +126,20 @@ pub(crate) fn scan(surface: &str, shown: &str, raw: &str, is_script: bool, known
             place: format!("{shown}:{line}"),
         });
     }
+    let (mut line, mut counted) = (1, 0);
     for (at, origin) in bare_hosts(&text, known) {
+        if at < counted {
+            // The next host's places.
+            (line, counted) = (1, 0);
+        }
+        line += text[counted..at].matches('\n').count();
+        counted = at;
         found.push(Literal {
             surface: surface.to_owned(),
             origin,
             trailing_slash: false,
             why: "the host of another environment's API".to_owned(),
-            place: format!("{shown}:{}", text[..at].matches('\n').count() + 1),
+            place: format!("{shown}:{line}"),
         });
     }
     found.dedup();
@@ -163,11 +183,18 @@ fn syntax(shown: &str, is_script: bool) -> Syntax {
 /// Files that tell a host where to send requests on to, and whether the lines before an address speak of an API.
 fn is_rewrite(shown: &str, before: &str) -> bool {
     let name = shown.rsplit('/').next().unwrap_or(shown);
-    let near: String = before
+    if !["_redirects", "vercel.json", "netlify.toml"].contains(&name) {
+        return false;
+    }
+    let mut from = before.len().saturating_sub(LONGEST_ADDRESS);
+    while !before.is_char_boundary(from) {
+        from += 1;
+    }
+    let lines = if name == "_redirects" { 1 } else { 3 };
+    before[from..]
         .rsplit('\n')
-        .take(if name == "_redirects" { 1 } else { 3 })
-        .collect();
-    ["_redirects", "vercel.json", "netlify.toml"].contains(&name) && near.contains("/api")
+        .take(lines)
+        .any(|line| line.contains("/api"))
 }
 
 /// Places at which the host of another environment's API stands without a scheme: `//host/x`, `"host"`.
@@ -191,11 +218,22 @@ fn bare_hosts(text: &str, known: &Known) -> Vec<(usize, String)> {
 
 fn inline_scripts(text: &str) -> Vec<(usize, usize)> {
     let lower = text.to_ascii_lowercase();
-    let ends = |from: usize| lower[from..].find("</script").map_or(lower.len(), |end| from + end);
-    // Data for search engines is no script, though it stands in such an element.
-    let is_code = |from: &usize| !lower[*from..].split('>').next().unwrap_or_default().contains("ld+json");
-    let starts = lower.match_indices("<script").map(|(from, _)| from).filter(is_code);
-    starts.map(|from| (from, ends(from))).collect()
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(from) = lower[at..].find("<script").map(|start| at + start) {
+        // What looks like another beginning before the end belongs to the script.
+        at = lower[from..].find("</script").map_or(lower.len(), |end| from + end);
+        // Data for search engines is no script, though it stands in such an element.
+        if !lower[from..at]
+            .split('>')
+            .next()
+            .unwrap_or_default()
+            .contains("ld+json")
+        {
+            found.push((from, at));
+        }
+    }
+    found
 }
 
 struct Address<'a> {
@@ -219,7 +257,7 @@ impl<'a> Address<'a> {
         if !["http", "https", "ws", "wss"].contains(&scheme.as_str()) {
             return None;
         }
-        let rest = &text[colon + 3..];
+        let rest = clipped(&text[colon + 3..], LONGEST_ADDRESS);
         let end = rest
             .find(|c: char| c.is_whitespace() || "\"'`<>()\\,;{}|*$".contains(c))
             .unwrap_or(rest.len());

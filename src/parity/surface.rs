@@ -2,7 +2,7 @@
 
 use crate::deployment::given_file;
 use crate::parity::fetch::{FetchError, Fetcher};
-use crate::parity::origins::is_dockerfile;
+use crate::parity::origins::{LONGEST_ADDRESS, clipped, is_dockerfile};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -165,9 +165,16 @@ pub(crate) async fn of_url(url: &str, fetcher: &Fetcher) -> Result<Vec<Text>, Su
 /// What a page links to, and the scripts and settings that a script loads.
 fn names(text: &str, is_script: bool) -> Vec<String> {
     // Minified pages leave the quotes out.
-    let value = |from: usize| match text[from..].chars().next() {
-        Some(quote) if "\"'`".contains(quote) => text[from + 1..].split(quote).next(),
-        _ => text[from..].split(|c: char| c.is_whitespace() || c == '>').next(),
+    let value = |from: usize| {
+        let near = clipped(&text[from..], LONGEST_ADDRESS);
+        let (value, end) = match near.chars().next() {
+            Some(quote) if "\"'`".contains(quote) => near[1..].split_once(quote)?,
+            _ => near
+                .split_once(|c: char| c.is_whitespace() || c == '>')
+                .unwrap_or((near, "")),
+        };
+        // What was cut off is no name.
+        (value.len() + end.len() < LONGEST_ADDRESS || !end.is_empty()).then_some(value)
     };
     let mut found = Vec::new();
     if !is_script {

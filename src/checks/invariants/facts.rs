@@ -192,9 +192,7 @@ fn load_plain(
             Ok(Ok(table)) => {
                 facts.tables.insert(name, table);
             }
-            Ok(Err(rows)) => {
-                let reason =
-                    format!("{name} has {rows} rows or more; read are at most {most} rows and {MOST_BYTES} bytes");
+            Ok(Err(reason)) => {
                 facts.unloaded.insert(name, reason);
             }
             Err(error) => {
@@ -246,13 +244,13 @@ fn check_constraints(database: &Database, schema: &SchemaFacts, file: &mut FileF
     }
 }
 
-/// The table, or how many rows it has when they are too many.
+/// The table, or why it is too large to be loaded.
 fn load_table(
     database: &Database,
     service: Service,
     name: &str,
     most: u64,
-) -> Result<Result<Table, u64>, DatabaseError> {
+) -> Result<Result<Table, String>, DatabaseError> {
     let columns: Vec<String> = database
         .rows("SELECT name FROM pragma_table_info(?1) ORDER BY cid", &[name])?
         .iter()
@@ -274,16 +272,17 @@ fn load_table(
         }
         if bytes > MOST_BYTES {
             rows.clear();
-            count = count.max(most + 1);
-        }
-        if count <= most {
+        } else if count <= most {
             let cells = (1..=columns.len()).map(|at| Ok(Cell::from(row.get_ref(at)?)));
             rows.push((row.get(0)?, cells.collect::<rusqlite::Result<Vec<Cell>>>()?));
         }
         Ok(())
     })?;
     if count > most {
-        return Ok(Err(count));
+        return Ok(Err(format!("{name} has {count} rows, more than {most}")));
+    }
+    if bytes > MOST_BYTES {
+        return Ok(Err(format!("{name} has {bytes} bytes, more than {MOST_BYTES}")));
     }
     Ok(Ok(Table {
         name: name.to_owned(),
