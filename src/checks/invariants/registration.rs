@@ -5,7 +5,7 @@
 use crate::checks::invariants::facts::Facts;
 use crate::checks::invariants::form;
 use crate::checks::invariants::outcome::{Look, Rule, RuleOutcome};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The rules of this family.
 pub(super) const RULES: &[Rule] = &[
@@ -47,7 +47,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "K12",
         title: "last_seen within bounds",
-        why: "an agent is seen when it is created and whenever a send of it is accepted (contract 2.5, 2.7 step 12)",
+        why: "an agent is seen when it is created and whenever a send of it is delivered (contract 2.5, 2.7 step 12; observed)",
         needs: &["agents", "intent_trace_events"],
         run: last_seen,
     },
@@ -267,9 +267,15 @@ fn shield_config(facts: &Facts) -> RuleOutcome {
 fn last_seen(facts: &Facts) -> RuleOutcome {
     let mut look = Look::default();
     let mut latest: HashMap<&str, i64> = HashMap::new();
+    // A send that ends offline, blocked or undelivered does not count as a sign of its sender.
+    let acknowledged: HashSet<&str> = facts
+        .rows("intent_trace_events")
+        .filter(|row| row.str("stage") == "acked")
+        .map(|row| row.str("nonce"))
+        .collect();
     for row in facts
         .rows("intent_trace_events")
-        .filter(|row| row.str("stage") == "validated")
+        .filter(|row| row.str("stage") == "validated" && acknowledged.contains(row.str("nonce")))
     {
         let local = row.str("details").contains("\"senderSource\":\"local\"");
         if let Some(ms) = row.ms("timestamp").filter(|_| local) {
@@ -288,7 +294,7 @@ fn last_seen(facts: &Facts) -> RuleOutcome {
             agent,
             "last_seen",
             seen.saturating_add(2_000) >= sent,
-            "not before its newest accepted intent",
+            "not before its newest delivered intent",
         );
     }
     look.end()
